@@ -1,0 +1,5 @@
+//! How a m3ter Bill reaches the system that charges: values ← decisions ← effects ← stories.
+//!
+//! An inner ring never names an outer one. Time enters as an argument called `now`; no module reads a clock.
+
+pub mod values;

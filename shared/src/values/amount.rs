@@ -28,7 +28,11 @@ pub enum AmountError {
 
 /// Reads a decimal from the number's own text, `1.5e3` included.
 pub fn decimal(text: &str) -> Result<Decimal, AmountError> {
-    let parsed = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str(text) };
+    let parsed = if text.contains(['e', 'E']) {
+        Decimal::from_scientific(text)
+    } else {
+        Decimal::from_str(text)
+    };
     parsed.map_err(|_| AmountError::NotADecimal(shorten(text)))
 }
 
@@ -42,7 +46,9 @@ fn shorten(text: &str) -> String {
 
 /// Adds up, or says that the sum is too large.
 pub fn sum(amounts: impl IntoIterator<Item = Decimal>) -> Result<Decimal, AmountError> {
-    amounts.into_iter().try_fold(Decimal::ZERO, |total, amount| total.checked_add(amount).ok_or(AmountError::TooLarge))
+    amounts.into_iter().try_fold(Decimal::ZERO, |total, amount| {
+        total.checked_add(amount).ok_or(AmountError::TooLarge)
+    })
 }
 
 /// Money to whole units at `unit_price`: the one rounding rule, half away from zero, applied once to a cumulative total and never to a difference.
@@ -51,12 +57,17 @@ pub fn units(money: Decimal, unit_price: Decimal) -> Result<Units, AmountError> 
         return Err(AmountError::UnitPrice(unit_price));
     }
     let exact = money.checked_div(unit_price).ok_or(AmountError::TooLarge)?;
-    exact.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero).to_i64().ok_or(AmountError::TooLarge)
+    exact
+        .round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero)
+        .to_i64()
+        .ok_or(AmountError::TooLarge)
 }
 
 /// What `units` cost at `unit_price`.
 pub fn money(units: Units, unit_price: Decimal) -> Result<Decimal, AmountError> {
-    Decimal::from(units).checked_mul(unit_price).ok_or(AmountError::TooLarge)
+    Decimal::from(units)
+        .checked_mul(unit_price)
+        .ok_or(AmountError::TooLarge)
 }
 
 #[cfg(test)]
@@ -66,7 +77,11 @@ mod tests {
     #[test]
     fn amounts_come_from_text() {
         let check = |text: &str, expect: Option<&str>| {
-            assert_eq!(decimal(text).ok(), expect.map(|expect| Decimal::from_str(expect).unwrap()), "{text}");
+            assert_eq!(
+                decimal(text).ok(),
+                expect.map(|expect| Decimal::from_str(expect).unwrap()),
+                "{text}"
+            );
         };
         check("0.1", Some("0.1"));
         check("-10", Some("-10"));
@@ -82,7 +97,11 @@ mod tests {
     #[test]
     fn units_round_half_away_from_zero_once() {
         let check = |money: &str, price: &str, expect: Option<Units>| {
-            assert_eq!(units(decimal(money).unwrap(), decimal(price).unwrap()).ok(), expect, "{money} at {price}");
+            assert_eq!(
+                units(decimal(money).unwrap(), decimal(price).unwrap()).ok(),
+                expect,
+                "{money} at {price}"
+            );
         };
         check("11900", "0.01", Some(1_190_000));
         check("0.005", "0.01", Some(1));

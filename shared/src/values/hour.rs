@@ -93,7 +93,9 @@ fn midnight(date: civil::Date) -> Option<Timestamp> {
 }
 
 fn add_hours(instant: Timestamp, hours: i64) -> Timestamp {
-    instant.saturating_add(SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MAX)
+    instant
+        .saturating_add(SignedDuration::from_hours(hours))
+        .unwrap_or(Timestamp::MAX)
 }
 
 impl fmt::Display for Hour {
@@ -106,9 +108,15 @@ impl fmt::Display for Hour {
 impl std::str::FromStr for Hour {
     type Err = HourError;
     fn from_str(text: &str) -> Result<Hour, HourError> {
-        let instant = format!("{text}:00:00Z").parse::<Timestamp>().map_err(|_| HourError(text.to_owned()))?;
+        let instant = format!("{text}:00:00Z")
+            .parse::<Timestamp>()
+            .map_err(|_| HourError(text.to_owned()))?;
         let hour = Hour::containing(instant);
-        if hour.to_string() == text { Ok(hour) } else { Err(HourError(text.to_owned())) }
+        if hour.to_string() == text {
+            Ok(hour)
+        } else {
+            Err(HourError(text.to_owned()))
+        }
     }
 }
 
@@ -142,7 +150,13 @@ mod tests {
         assert_eq!(hour("2025-06-10T10").to_string(), "2025-06-10T10");
         assert_eq!(Hour::containing(at("2025-06-10T10:59:59.999Z")), hour("2025-06-10T10"));
         assert_eq!(Hour::containing(at("1969-12-31T23:30:00Z")), hour("1969-12-31T23"));
-        for bad in ["", "2025-06-10", "2025-06-10T10:00:00Z", "2025-06-10T24", "2025-6-10T10"] {
+        for bad in [
+            "",
+            "2025-06-10",
+            "2025-06-10T10:00:00Z",
+            "2025-06-10T24",
+            "2025-6-10T10",
+        ] {
             assert!(bad.parse::<Hour>().is_err(), "{bad}");
         }
     }

@@ -30,7 +30,10 @@ fn check(text: &str) -> Result<(), IdError> {
     if text.chars().count() > ID_CHARACTERS_MAX {
         return Err(IdError::TooLong);
     }
-    match text.chars().find(|character| character.is_control() || character.is_whitespace() || *character == '#') {
+    match text
+        .chars()
+        .find(|character| character.is_control() || character.is_whitespace() || *character == '#')
+    {
         Some(character) => Err(IdError::Character(character)),
         None => Ok(()),
     }
