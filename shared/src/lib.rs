@@ -2,4 +2,5 @@
 //!
 //! An inner ring never names an outer one. Time enters as an argument called `now`; no module reads a clock.
 
+pub mod decisions;
 pub mod values;

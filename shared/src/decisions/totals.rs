@@ -1,0 +1,113 @@
+//! A bill's money by source: what is excluded is dropped, the rest is added up as decimals and never rounded here.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use super::validation::{Culprit, EntityReference, Invalid};
+use crate::values::amount;
+use crate::values::bill::{Aggregation, Bill, LineItem};
+use crate::values::dimension::MarketplaceDimension;
+use crate::values::manifest::Source;
+use crate::values::marketplace_configuration::{MarketplaceConfiguration, Split};
+
+/// Where a source's dimension is written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Place {
+    /// In the configuration.
+    Dimension(MarketplaceDimension),
+    /// In the external mapping of a product or an aggregation.
+    Mapped(EntityReference),
+}
+
+/// The money of one source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceTotal {
+    pub money: Decimal,
+    pub place: Place,
+}
+
+/// Adds up a bill by the configuration's split. Errors: another currency than the listing's; a line without what the split needs and no
+/// default dimension; a sum that no decimal holds.
+pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Result<BTreeMap<Source, SourceTotal>, Invalid> {
+    let mut culprits = Vec::new();
+    if bill.currency != marketplace.currency {
+        culprits.push(Culprit::Currency {
+            bill: bill.currency.clone(),
+            listing: marketplace.currency.clone(),
+        });
+    }
+    let mut amounts: BTreeMap<Source, (Place, Vec<Decimal>)> = BTreeMap::new();
+    let mut homeless: Vec<Decimal> = Vec::new();
+    let counted =
+        |line: &&LineItem| !marketplace.excluded_line_item_types.contains(&line.kind) && !line.amount.is_zero();
+    for line in bill.line_items.iter().filter(counted) {
+        let placed = place(line, &marketplace.split).or_else(|| {
+            marketplace
+                .default_dimension
+                .clone()
+                .map(|dimension| (Source::default(), Place::Dimension(dimension)))
+        });
+        match placed {
+            Some((source, place)) => amounts.entry(source).or_insert((place, Vec::new())).1.push(line.amount),
+            None => homeless.push(line.amount),
+        }
+    }
+    if !homeless.is_empty() {
+        let money = amount::sum(homeless.iter().copied()).unwrap_or(Decimal::MAX);
+        culprits.push(Culprit::NoDefaultDimension {
+            count: homeless.len(),
+            money,
+            needed: needed(&marketplace.split),
+        });
+    }
+    let mut totals = BTreeMap::new();
+    for (source, (place, lines)) in amounts {
+        match amount::sum(lines) {
+            Ok(money) => {
+                totals.insert(source, SourceTotal { money, place });
+            }
+            Err(error) => culprits.push(Culprit::Amount {
+                source_of_units: source.as_str().to_owned(),
+                error,
+            }),
+        }
+    }
+    match Invalid::of(culprits) {
+        None => Ok(totals),
+        Some(invalid) => Err(invalid),
+    }
+}
+
+fn place(line: &LineItem, split: &Split) -> Option<(Source, Place)> {
+    match split {
+        Split::PerBill(dimension) => Some((Source::bill(), Place::Dimension(dimension.clone()))),
+        Split::PerProduct => line.product.as_ref().map(|id| {
+            (
+                Source::product(id),
+                Place::Mapped(EntityReference {
+                    entity: "Product",
+                    id: id.clone(),
+                }),
+            )
+        }),
+        Split::PerAggregation => line.aggregation.as_ref().map(|aggregation| {
+            let (entity, id) = match aggregation {
+                Aggregation::Simple(id) => ("Aggregation", id),
+                Aggregation::Compound(id) => ("CompoundAggregation", id),
+            };
+            (
+                Source::aggregation(id),
+                Place::Mapped(EntityReference { entity, id: id.clone() }),
+            )
+        }),
+    }
+}
+
+fn needed(split: &Split) -> &'static str {
+    match split {
+        Split::PerBill(_) => "bill",
+        Split::PerProduct => "product",
+        Split::PerAggregation => "aggregation",
+    }
+}

@@ -1,0 +1,153 @@
+//! What is wrong with a bill as a configuration would send it: every culprit at once, each with the way out.
+
+use std::fmt;
+
+use rust_decimal::Decimal;
+
+use crate::values::amount::{AmountError, Units};
+use crate::values::ids::{AccountId, ConfigurationId, OrganizationId};
+use crate::values::manifest::Source;
+use crate::values::usage_key::UsageKey;
+
+/// Culprits named in one message; the rest are counted.
+const CULPRITS_SHOWN_MAX: usize = 20;
+
+/// A m3ter entity that an external mapping is looked up for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntityReference {
+    /// `Account`, `Product`, `Aggregation` or `CompoundAggregation`.
+    pub entity: &'static str,
+    pub id: String,
+}
+
+impl EntityReference {
+    pub fn account(id: &AccountId) -> EntityReference {
+        EntityReference {
+            entity: "Account",
+            id: id.as_str().to_owned(),
+        }
+    }
+
+    /// Under this name runs wait for the entity's mapping.
+    pub fn waiting_name(&self) -> String {
+        format!("MAPPING#{}#{}", self.entity, self.id)
+    }
+}
+
+impl fmt::Display for EntityReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.entity, self.id)
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Culprit {
+    #[error("{0} has no external mapping to AWS; create one and the bill is sent again by itself")]
+    MissingMapping(EntityReference),
+    #[error(
+        "the external mapping of {entity} is {external_id:?}: {reason}; correct the mapping and the bill is sent again by itself"
+    )]
+    BadMapping {
+        entity: EntityReference,
+        external_id: String,
+        reason: String,
+    },
+    #[error("the bill is in {bill}, but the listing is in {listing} (marketplaceCurrency)")]
+    Currency { bill: String, listing: String },
+    #[error("{lines} that no {needed} belongs to; set marketplaceDefaultDimension to say where it goes", lines = lines_text(*count, *money))]
+    NoDefaultDimension {
+        count: usize,
+        money: Decimal,
+        needed: &'static str,
+    },
+    #[error("{source_of_units}: {error}")]
+    Amount {
+        source_of_units: String,
+        error: AmountError,
+    },
+    #[error("the bill belongs to configuration {owner}; two configurations of one destination would charge it twice")]
+    OwnedByConfiguration { owner: ConfigurationId },
+    #[error("dimension {dimension} of buyer {buyer} is metered by organization {owner}; two organizations on one buyer and dimension cannot be told apart at AWS",
+        dimension = key.dimension, buyer = key.buyer.customer())]
+    OwnedByOrganization { key: UsageKey, owner: OrganizationId },
+    #[error(
+        "{source} has {units} units at AWS under dimension {from}, which AWS does not take back, and would now go to {to}; restore the mapping, the split or the unit price, or replay the run with remap to cut over",
+        source = source_of_units.as_str()
+    )]
+    Held {
+        source_of_units: Source,
+        units: Units,
+        from: String,
+        to: String,
+    },
+}
+
+fn lines_text(count: usize, money: Decimal) -> String {
+    match count {
+        1 => format!("one line of {money} has nothing"),
+        _ => format!("{count} lines of {money} together have nothing"),
+    }
+}
+
+/// Everything that is wrong with one bill for one configuration. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    culprits: Vec<Culprit>,
+}
+
+impl Invalid {
+    /// `None` if nothing is wrong.
+    pub fn of(culprits: Vec<Culprit>) -> Option<Invalid> {
+        if culprits.is_empty() {
+            None
+        } else {
+            Some(Invalid { culprits })
+        }
+    }
+
+    pub fn one(culprit: Culprit) -> Invalid {
+        Invalid {
+            culprits: vec![culprit],
+        }
+    }
+
+    pub fn culprits(&self) -> &[Culprit] {
+        &self.culprits
+    }
+
+    /// The entities whose mapping, once made or mended, lets the bill pass.
+    pub fn waits_for(&self) -> impl Iterator<Item = &EntityReference> {
+        self.culprits.iter().filter_map(|culprit| match culprit {
+            Culprit::MissingMapping(entity) | Culprit::BadMapping { entity, .. } => Some(entity),
+            Culprit::Currency { .. }
+            | Culprit::NoDefaultDimension { .. }
+            | Culprit::Amount { .. }
+            | Culprit::OwnedByConfiguration { .. }
+            | Culprit::OwnedByOrganization { .. }
+            | Culprit::Held { .. } => None,
+        })
+    }
+
+    /// Whether the buyer itself is unknown: m3ter has an event of its own for it.
+    pub fn lacks_account_mapping(&self) -> bool {
+        self.culprits
+            .iter()
+            .any(|culprit| matches!(culprit, Culprit::MissingMapping(entity) if entity.entity == "Account"))
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, culprit) in self.culprits.iter().take(CULPRITS_SHOWN_MAX).enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{culprit}")?;
+        }
+        match self.culprits.len().saturating_sub(CULPRITS_SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more of the same kind"),
+        }
+    }
+}

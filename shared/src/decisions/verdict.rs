@@ -1,0 +1,352 @@
+//! What AWS's answer makes of an entry.
+//!
+//! `Success` for the entry's quantity counts from every state, because AWS's receipt is the strongest evidence there is. Every other
+//! transition starts at PENDING only, so all of them can be repeated and raced. An outcome is known (AWS answered) or unknown, and one is
+//! never turned into the other: a refusal while an earlier attempt has no answer says nothing about that attempt.
+
+use jiff::Timestamp;
+
+use crate::values::entry::{Attempt, Entry, EntryState};
+
+/// AWS's answer for one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Accepted, or an identical repeat.
+    Success { metering_record_id: String },
+    /// The hour holds another quantity. Never benign.
+    DuplicateRecord,
+    /// Not honoured: no active agreement of this buyer.
+    CustomerNotSubscribed,
+    /// Unprocessed or throttled: AWS surely did not take it; the same record goes again.
+    NotTaken { reason: String },
+    /// 5xx, timeout, connection error: AWS may have taken it.
+    Unknown { reason: String },
+    /// The record itself is refused, isolated from its batch.
+    BadRecord { kind: BadRecord, message: String },
+    /// The whole connection is refused.
+    ConnectionRefused { kind: ConnectionRefusal, message: String },
+    /// The entry's hour lies ahead of AWS's clock; it waits.
+    AheadOfAws,
+}
+
+/// What AWS finds wrong with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadRecord {
+    Timestamp,
+    Dimension,
+    Customer,
+    License,
+    Tag,
+}
+
+/// Why AWS refuses a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionRefusal {
+    /// Access denied, expired or bad credentials, an API that is switched off.
+    Access,
+    /// The product code is not this seller's.
+    Product,
+    /// Any other refusal of the request as a whole.
+    Request,
+}
+
+/// What follows for the usage key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyEffect {
+    Nothing,
+    /// Take the entry's quantity out of `committed`: AWS surely does not hold it.
+    Release,
+    /// Release; if AWS ever accepted this key, claim once in the latest free usable hour before the entry's, else block.
+    ReleaseThenEarlierHour,
+    /// Release, and claim nothing until the mapping changes or an operator unblocks the key.
+    ReleaseAndBlock,
+    /// One more entry in conflict.
+    OpenConflict,
+    /// One less.
+    SettleConflict,
+    /// AWS took what had been released: commit it again.
+    Recommit,
+}
+
+/// A change of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    pub state: EntryState,
+    /// Whether this answers the attempt.
+    pub answered: bool,
+    pub effect: KeyEffect,
+    /// In words, for the entry and the run.
+    pub reason: Option<String>,
+}
+
+/// Decides. `None`: the answer changes nothing (it is late, or it says nothing).
+pub fn transition(entry: &Entry, answer: &Answer) -> Option<Transition> {
+    if let Answer::Success { .. } = answer {
+        let effect = match entry.state {
+            EntryState::Pending | EntryState::Unknown => KeyEffect::Nothing,
+            EntryState::Accepted => return None,
+            EntryState::Conflict => KeyEffect::SettleConflict,
+            EntryState::Refused | EntryState::Released => KeyEffect::Recommit,
+        };
+        return Some(Transition {
+            state: EntryState::Accepted,
+            answered: true,
+            effect,
+            reason: None,
+        });
+    }
+    if entry.state != EntryState::Pending {
+        return None;
+    }
+    // The attempt that is being answered is itself among the unanswered; one more means that an earlier one was lost.
+    let ambiguous = entry.attempts_unanswered() > 1;
+    let refused = |effect: KeyEffect, reason: String| {
+        if ambiguous {
+            let reason = format!("{reason}; an earlier attempt had no answer and may have been accepted");
+            Transition {
+                state: EntryState::Unknown,
+                answered: true,
+                effect: KeyEffect::Nothing,
+                reason: Some(reason),
+            }
+        } else {
+            Transition {
+                state: EntryState::Refused,
+                answered: true,
+                effect,
+                reason: Some(reason),
+            }
+        }
+    };
+    let waits = |reason: String| Transition {
+        state: EntryState::Pending,
+        answered: true,
+        effect: KeyEffect::Nothing,
+        reason: Some(reason),
+    };
+    match answer {
+        Answer::Success { .. } | Answer::Unknown { .. } => None,
+        Answer::DuplicateRecord => Some(Transition {
+            state: EntryState::Conflict,
+            answered: true,
+            effect: KeyEffect::OpenConflict,
+            reason: Some("AWS says DuplicateRecord: it holds another quantity for this hour".to_owned()),
+        }),
+        Answer::CustomerNotSubscribed => {
+            let effect = match entry.attempt {
+                Attempt::Ordinary => KeyEffect::ReleaseThenEarlierHour,
+                Attempt::EarlierHour => KeyEffect::ReleaseAndBlock,
+            };
+            Some(refused(
+                effect,
+                "AWS says CustomerNotSubscribed: the buyer has no active agreement".to_owned(),
+            ))
+        }
+        Answer::BadRecord { kind, message } => {
+            let effect = match kind {
+                BadRecord::Timestamp => KeyEffect::Release,
+                BadRecord::Dimension | BadRecord::Customer | BadRecord::License | BadRecord::Tag => {
+                    KeyEffect::ReleaseAndBlock
+                }
+            };
+            Some(refused(effect, message.clone()))
+        }
+        Answer::NotTaken { reason } => Some(waits(reason.clone())),
+        Answer::ConnectionRefused { message, .. } => Some(waits(message.clone())),
+        Answer::AheadOfAws => Some(waits("the hour lies ahead of AWS's clock".to_owned())),
+    }
+}
+
+/// What becomes of an entry whose window has closed while it was PENDING; `None` while it is open.
+pub fn closed(entry: &Entry, now: Timestamp) -> Option<Transition> {
+    if entry.state != EntryState::Pending || now < entry.hour.closes_at() {
+        return None;
+    }
+    Some(if entry.attempts_unanswered() > 0 {
+        Transition {
+            state: EntryState::Unknown,
+            answered: false,
+            effect: KeyEffect::Nothing,
+            reason: Some("AWS's window closed while an attempt had no answer".to_owned()),
+        }
+    } else {
+        Transition {
+            state: EntryState::Released,
+            answered: false,
+            effect: KeyEffect::Release,
+            reason: Some("AWS's window closed before any attempt was accepted".to_owned()),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::bill::BillReference;
+    use crate::values::entry::{Connection, Origin};
+    use crate::values::ids::{BillId, ConfigurationId, CredentialId, OrganizationId, RunId};
+    use crate::values::usage_key::{Buyer, Customer, UsageKey};
+
+    fn entry(state: EntryState, started: u32, answered: u32, attempt: Attempt) -> Entry {
+        let organization = OrganizationId::new("o").unwrap();
+        let connection = Connection {
+            organization: organization.clone(),
+            credential: CredentialId::new("k").unwrap(),
+            region: "r".into(),
+            product_code: "p".into(),
+        };
+        let bill = BillReference {
+            organization,
+            bill: BillId::new("b").unwrap(),
+        };
+        Entry {
+            key: UsageKey {
+                region: "r".into(),
+                buyer: Buyer::Product {
+                    product_code: "p".into(),
+                    customer: Customer::AwsAccountId("111122223333".into()),
+                },
+                dimension: "d".into(),
+            },
+            hour: "2025-06-10T10".parse().unwrap(),
+            quantity: 7,
+            state,
+            parts: std::collections::BTreeMap::from([(bill.clone(), 7)]),
+            attempts_started: started,
+            attempts_answered: answered,
+            attempt,
+            origin: Origin {
+                configuration: ConfigurationId::new("c").unwrap(),
+                run: RunId::new("x").unwrap(),
+                bill,
+                connection,
+            },
+            claimed_at: Timestamp::UNIX_EPOCH,
+            metering_record_id: None,
+            observed: None,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_verdict_table() {
+        use EntryState::*;
+        use KeyEffect::*;
+        let check = |entry: Entry, answer: Answer, expect: Option<(EntryState, bool, KeyEffect)>| {
+            let found = transition(&entry, &answer)
+                .map(|transition| (transition.state, transition.answered, transition.effect));
+            assert_eq!(
+                found, expect,
+                "{:?} {}/{} {answer:?}",
+                entry.state, entry.attempts_started, entry.attempts_answered
+            );
+        };
+        let sure = |state| entry(state, 1, 0, Attempt::Ordinary);
+        let ambiguous = || entry(Pending, 2, 0, Attempt::Ordinary);
+        let success = || Answer::Success {
+            metering_record_id: "m".into(),
+        };
+        let bad = |kind| Answer::BadRecord {
+            kind,
+            message: "bad".into(),
+        };
+        check(sure(Pending), success(), Some((Accepted, true, Nothing)));
+        check(ambiguous(), success(), Some((Accepted, true, Nothing)));
+        check(sure(Unknown), success(), Some((Accepted, true, Nothing)));
+        check(sure(Conflict), success(), Some((Accepted, true, SettleConflict)));
+        check(sure(Refused), success(), Some((Accepted, true, Recommit)));
+        check(sure(Released), success(), Some((Accepted, true, Recommit)));
+        check(sure(Accepted), success(), None);
+        check(
+            sure(Pending),
+            Answer::DuplicateRecord,
+            Some((Conflict, true, OpenConflict)),
+        );
+        check(
+            ambiguous(),
+            Answer::DuplicateRecord,
+            Some((Conflict, true, OpenConflict)),
+        );
+        check(
+            sure(Pending),
+            Answer::CustomerNotSubscribed,
+            Some((Refused, true, ReleaseThenEarlierHour)),
+        );
+        check(
+            entry(Pending, 1, 0, Attempt::EarlierHour),
+            Answer::CustomerNotSubscribed,
+            Some((Refused, true, ReleaseAndBlock)),
+        );
+        check(
+            ambiguous(),
+            Answer::CustomerNotSubscribed,
+            Some((Unknown, true, Nothing)),
+        );
+        check(
+            entry(Pending, 2, 1, Attempt::Ordinary),
+            Answer::CustomerNotSubscribed,
+            Some((Refused, true, ReleaseThenEarlierHour)),
+        );
+        check(sure(Pending), bad(BadRecord::Timestamp), Some((Refused, true, Release)));
+        for kind in [
+            BadRecord::Dimension,
+            BadRecord::Customer,
+            BadRecord::License,
+            BadRecord::Tag,
+        ] {
+            check(sure(Pending), bad(kind), Some((Refused, true, ReleaseAndBlock)));
+            check(ambiguous(), bad(kind), Some((Unknown, true, Nothing)));
+        }
+        check(
+            sure(Pending),
+            Answer::NotTaken {
+                reason: "unprocessed".into(),
+            },
+            Some((Pending, true, Nothing)),
+        );
+        check(
+            sure(Pending),
+            Answer::Unknown {
+                reason: "timeout".into(),
+            },
+            None,
+        );
+        check(sure(Pending), Answer::AheadOfAws, Some((Pending, true, Nothing)));
+        let refused = Answer::ConnectionRefused {
+            kind: ConnectionRefusal::Access,
+            message: "denied".into(),
+        };
+        check(sure(Pending), refused.clone(), Some((Pending, true, Nothing)));
+        for state in [Accepted, Unknown, Conflict, Refused, Released] {
+            check(sure(state), Answer::DuplicateRecord, None);
+            check(sure(state), Answer::CustomerNotSubscribed, None);
+            check(sure(state), bad(BadRecord::Dimension), None);
+            check(sure(state), refused.clone(), None);
+        }
+    }
+
+    #[test]
+    fn a_window_that_closes_releases_only_what_was_answered() {
+        let check = |entry: Entry, now: &str, expect: Option<(EntryState, KeyEffect)>| {
+            let found = closed(&entry, now.parse().unwrap()).map(|transition| (transition.state, transition.effect));
+            assert_eq!(found, expect, "{now}");
+        };
+        let pending = |started, answered| entry(EntryState::Pending, started, answered, Attempt::Ordinary);
+        check(pending(1, 0), "2025-06-11T09:59:59Z", None);
+        check(
+            pending(1, 0),
+            "2025-06-11T10:00:00Z",
+            Some((EntryState::Unknown, KeyEffect::Nothing)),
+        );
+        check(
+            pending(3, 3),
+            "2025-06-11T10:00:00Z",
+            Some((EntryState::Released, KeyEffect::Release)),
+        );
+        check(
+            entry(EntryState::Accepted, 1, 1, Attempt::Ordinary),
+            "2025-07-11T10:00:00Z",
+            None,
+        );
+    }
+}

@@ -1,0 +1,517 @@
+//! What may lie on the bill queue. A body that is none of these goes to the dead-letter queue with the reason.
+
+use serde_json::{Map, Value};
+
+use super::account::Account;
+use super::bill::{self, Bill, BillReference, Head};
+use super::hour::Hour;
+use super::ids::{AccountId, BillId, OrganizationId, RunId};
+use super::usage_key::KeyHash;
+
+/// m3ter's prefix of the events that carry a bill.
+const BILL_EVENTS: [&str; 3] = ["billing.bill.created", "billing.bill.updated", "billing.bill.deleted"];
+//= https://docs.aws.amazon.com/marketplace/latest/userguide/saas-eventbridge-integration.html
+//# License Deprovisioned - Manufacturer: the buyer's entitlement has ended; a final reporting window of an hour begins
+const LICENSE_DEPROVISIONED: &str = "License Deprovisioned - Manufacturer";
+const UNSUBSCRIBE_PENDING: &str = "unsubscribe-pending";
+/// Keys and entries that one page of the tick names.
+pub const FLUSH_PAGE_MAX: usize = 100;
+
+/// One message on the bill queue.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// A bill, by event or sent as such.
+    Bill(BillMessage),
+    /// A bill that m3ter holds; fetched.
+    Reference { organization: OrganizationId, bill: BillId },
+    /// A message too large for SQS, kept in the table.
+    StoredBody { id: String },
+    /// The input of an earlier run, again.
+    Replay(Replay),
+    /// AWS says that a buyer is leaving.
+    Leaving(Leaving),
+    /// List what is pending and dirty, and queue it page by page.
+    Tick,
+    /// One page of it.
+    FlushPage {
+        keys: Vec<KeyHash>,
+        entries: Vec<(KeyHash, Hour)>,
+    },
+    /// A notice of AWS that needs nothing done.
+    Nothing { notice: String },
+}
+
+/// A bill's new state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BillMessage {
+    pub change: Change,
+    /// The account, where the sender had it at hand; `accountFilter` needs it.
+    pub account: Option<Account>,
+    /// The message as it came; the run keeps it.
+    pub input: Value,
+}
+
+/// What happened to the bill.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    Calculated(Box<Bill>),
+    Deleted {
+        bill: BillReference,
+        head: Head,
+        account: Option<AccountId>,
+    },
+}
+
+impl Change {
+    pub fn bill(&self) -> &BillReference {
+        match self {
+            Change::Calculated(bill) => &bill.reference,
+            Change::Deleted { bill, .. } => bill,
+        }
+    }
+
+    pub fn head(&self) -> Head {
+        match self {
+            Change::Calculated(bill) => bill.head,
+            Change::Deleted { head, .. } => *head,
+        }
+    }
+}
+
+/// `{"orgId", "integrationRunId", "replay": true, "remap"?: true}`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    pub organization: OrganizationId,
+    pub run: RunId,
+    pub mode: ReplayMode,
+}
+
+/// How far a replay may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayMode {
+    /// Apply the bill as the configuration and mappings now say.
+    Apply,
+    /// Also cut over: what AWS holds stays with the old key, the rest goes to the new one.
+    Remap,
+}
+
+/// Which buyer leaves which product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaving {
+    /// Account id or legacy customer identifier.
+    pub customer: String,
+    pub product_code: Option<String>,
+    pub license_arn: Option<String>,
+}
+
+/// Why a body is no message of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    #[error("the message is not JSON: {0}")]
+    NotJson(String),
+    #[error(
+        "the message is none that Outbill knows: expected a m3ter bill event (eventName, m3terEvent), a bill (orgId, bill), a reference (orgId, billId), a replay (orgId, integrationRunId, replay), AWS's notice of a leaving buyer, or the tick (flush)"
+    )]
+    UnknownShape,
+    #[error("eventName is {0:?}; Outbill handles billing.bill.created, billing.bill.updated and billing.bill.deleted")]
+    UnknownEvent(String),
+    #[error("{field}: {reason}")]
+    Field { field: &'static str, reason: String },
+    #[error("bill {bill} cannot be read: {reason}")]
+    Bill { bill: String, reason: String },
+}
+
+fn field(field: &'static str, reason: impl ToString) -> MessageError {
+    MessageError::Field {
+        field,
+        reason: reason.to_string(),
+    }
+}
+
+impl Message {
+    /// Reads a message body. Errors: not JSON, no known shape, or a field that is missing or unreadable, by name.
+    pub fn parse(body: &str) -> Result<Message, MessageError> {
+        let value: Value = serde_json::from_str(body).map_err(|error| MessageError::NotJson(error.to_string()))?;
+        Message::from_json(value)
+    }
+
+    /// The same from JSON that was already read.
+    pub fn from_json(value: Value) -> Result<Message, MessageError> {
+        let Value::Object(object) = &value else {
+            return Err(MessageError::UnknownShape);
+        };
+        let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
+        if has("m3terEvent") || has("eventName") {
+            event(object, &value)
+        } else if has("flush") {
+            flush(object)
+        } else if has("replay") {
+            replay(object)
+        } else if has("bill") {
+            let organization = organization(object)?;
+            let bill = object
+                .get("bill")
+                .and_then(Value::as_object)
+                .ok_or_else(|| field("bill", "it must be an object"))?;
+            let account = account(object)?;
+            Ok(Message::Bill(BillMessage {
+                change: calculated(&organization, bill)?,
+                account,
+                input: value.clone(),
+            }))
+        } else if has("billId") {
+            Ok(Message::Reference {
+                organization: organization(object)?,
+                bill: BillId::new(text(object, "billId")?).map_err(|error| field("billId", error))?,
+            })
+        } else if has("storedBody") {
+            Ok(Message::StoredBody {
+                id: text(object, "storedBody")?.to_owned(),
+            })
+        } else if has("detail-type") || has("Type") {
+            notice(object)
+        } else {
+            Err(MessageError::UnknownShape)
+        }
+    }
+}
+
+fn text<'a>(object: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, MessageError> {
+    match object.get(name) {
+        None | Some(Value::Null) => Err(field(name, "it is missing")),
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(field(name, "it must be a text")),
+    }
+}
+
+fn organization(object: &Map<String, Value>) -> Result<OrganizationId, MessageError> {
+    OrganizationId::new(text(object, "orgId")?).map_err(|error| field("orgId", error))
+}
+
+fn account(object: &Map<String, Value>) -> Result<Option<Account>, MessageError> {
+    match object.get("account") {
+        None | Some(Value::Null) => Ok(None),
+        Some(account @ Value::Object(_)) => Account::from_json(account.clone())
+            .map(Some)
+            .map_err(|error| field("account", error)),
+        Some(_) => Err(field("account", "it must be an object")),
+    }
+}
+
+fn calculated(organization: &OrganizationId, bill: &Map<String, Value>) -> Result<Change, MessageError> {
+    let id = bill
+        .get("id")
+        .and_then(Value::as_str)
+        .unwrap_or("without id")
+        .to_owned();
+    if let Some(other) = bill
+        .get("orgId")
+        .and_then(Value::as_str)
+        .filter(|other| *other != organization.as_str())
+    {
+        return Err(field(
+            "orgId",
+            format!("bill {id} belongs to organization {other}, but the message names {organization}"),
+        ));
+    }
+    match Bill::from_json(organization, bill) {
+        Ok(bill) => Ok(Change::Calculated(Box::new(bill))),
+        Err(error) => Err(MessageError::Bill {
+            bill: id,
+            reason: error.to_string(),
+        }),
+    }
+}
+
+fn event(object: &Map<String, Value>, value: &Value) -> Result<Message, MessageError> {
+    let name = text(object, "eventName")?;
+    if !BILL_EVENTS.contains(&name) {
+        return Err(MessageError::UnknownEvent(name.to_owned()));
+    }
+    let data = value
+        .pointer("/m3terEvent/eventData")
+        .and_then(Value::as_object)
+        .ok_or_else(|| field("m3terEvent.eventData", "it is missing"))?;
+    let dto = |name: &str| data.get(name).and_then(Value::as_object);
+    let deletion = name == "billing.bill.deleted";
+    let bill = if deletion {
+        dto("oldDto").or_else(|| dto("newDto"))
+    } else {
+        dto("newDto")
+    };
+    let bill = bill.ok_or_else(|| field("m3terEvent.eventData.newDto", "it is missing"))?;
+    let organization = organization(bill)?;
+    let change = if deletion {
+        deleted(organization, bill)?
+    } else {
+        calculated(&organization, bill)?
+    };
+    Ok(Message::Bill(BillMessage {
+        change,
+        account: account(object)?,
+        input: value.clone(),
+    }))
+}
+
+fn deleted(organization: OrganizationId, bill: &Map<String, Value>) -> Result<Change, MessageError> {
+    let id = BillId::new(text(bill, "id")?).map_err(|error| field("id", error))?;
+    let head = bill::head(bill).map_err(|error| MessageError::Bill {
+        bill: id.to_string(),
+        reason: error.to_string(),
+    })?;
+    let account = bill
+        .get("accountId")
+        .and_then(Value::as_str)
+        .and_then(|text| AccountId::new(text).ok());
+    Ok(Change::Deleted {
+        bill: BillReference { organization, bill: id },
+        head,
+        account,
+    })
+}
+
+fn replay(object: &Map<String, Value>) -> Result<Message, MessageError> {
+    if object.get("replay") != Some(&Value::Bool(true)) {
+        return Err(field("replay", "it must be true"));
+    }
+    let mode = match object.get("remap") {
+        None | Some(Value::Null | Value::Bool(false)) => ReplayMode::Apply,
+        Some(Value::Bool(true)) => ReplayMode::Remap,
+        Some(_) => return Err(field("remap", "it must be true or false")),
+    };
+    let run = RunId::new(text(object, "integrationRunId")?).map_err(|error| field("integrationRunId", error))?;
+    Ok(Message::Replay(Replay {
+        organization: organization(object)?,
+        run,
+        mode,
+    }))
+}
+
+fn flush(object: &Map<String, Value>) -> Result<Message, MessageError> {
+    if object.get("flush") != Some(&Value::Bool(true)) {
+        return Err(field("flush", "it must be true"));
+    }
+    let list = |name: &'static str| match object.get(name) {
+        None => Ok(&[][..]),
+        Some(Value::Array(list)) if list.len() <= FLUSH_PAGE_MAX => Ok(list.as_slice()),
+        Some(_) => Err(field(name, format!("it must be a list of at most {FLUSH_PAGE_MAX}"))),
+    };
+    let hash = |name: &'static str, text: Option<&str>| {
+        KeyHash::try_from(text.unwrap_or_default().to_owned()).map_err(|error| field(name, error))
+    };
+    let keys = list("keys")?
+        .iter()
+        .map(|key| hash("keys", key.as_str()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let entries = list("entries")?
+        .iter()
+        .map(|entry| {
+            let (key, hour) = entry
+                .as_str()
+                .and_then(|text| text.split_once('/'))
+                .ok_or_else(|| field("entries", "an entry is <key>/<hour>"))?;
+            Ok((
+                hash("entries", Some(key))?,
+                hour.parse().map_err(|error| field("entries", error))?,
+            ))
+        })
+        .collect::<Result<Vec<_>, MessageError>>()?;
+    Ok(if keys.is_empty() && entries.is_empty() {
+        Message::Tick
+    } else {
+        Message::FlushPage { keys, entries }
+    })
+}
+
+/// EventBridge's envelope has `detail-type`, SNS's has `Type` and the notice as text in `Message`.
+fn notice(object: &Map<String, Value>) -> Result<Message, MessageError> {
+    if let Some(kind) = object.get("detail-type").and_then(Value::as_str) {
+        if kind != LICENSE_DEPROVISIONED {
+            return Ok(Message::Nothing {
+                notice: kind.to_owned(),
+            });
+        }
+        let detail = Value::Object(object.clone());
+        let at = |pointer: &str| detail.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        return Ok(Message::Leaving(Leaving {
+            customer: at("/detail/acceptor/accountId")
+                .ok_or_else(|| field("detail.acceptor.accountId", "it is missing"))?,
+            product_code: at("/detail/product/code"),
+            license_arn: at("/detail/license/arn"),
+        }));
+    }
+    let inner: Value = serde_json::from_str(text(object, "Message")?).map_err(|error| field("Message", error))?;
+    let inner = inner
+        .as_object()
+        .ok_or_else(|| field("Message", "it must hold an object"))?;
+    let action = text(inner, "action")?;
+    if action != UNSUBSCRIBE_PENDING {
+        return Ok(Message::Nothing {
+            notice: action.to_owned(),
+        });
+    }
+    Ok(Message::Leaving(Leaving {
+        customer: text(inner, "customer-identifier")?.to_owned(),
+        product_code: Some(text(inner, "product-code")?.to_owned()),
+        license_arn: None,
+    }))
+}
+
+/// The tick's page as it lies on the queue.
+pub fn flush_page(keys: &[KeyHash], entries: &[(KeyHash, Hour)]) -> Value {
+    let entries: Vec<String> = entries.iter().map(|(key, hour)| format!("{key}/{hour}")).collect();
+    serde_json::json!({ "flush": true, "keys": keys, "entries": entries })
+}
+
+/// A replay as it lies on the queue.
+pub fn replay_of(organization: &OrganizationId, run: &RunId) -> Value {
+    serde_json::json!({ "orgId": organization, "integrationRunId": run, "replay": true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_message_is_told_apart() {
+        let check = |body: &str, expect: fn(&Message) -> bool| {
+            let message = Message::parse(body).unwrap_or_else(|error| panic!("{body}\n{error}"));
+            assert!(expect(&message), "{body}\n{message:?}");
+        };
+        let bill = r#"{"id":"b","orgId":"o","accountId":"a","version":1,"currency":"USD","lineItems":[]}"#;
+        let event =
+            |name: &str, data: String| format!(r#"{{"eventName":"{name}","m3terEvent":{{"eventData":{data}}}}}"#);
+        let is_bill = |message: &Message| {
+            matches!(
+                message,
+                Message::Bill(BillMessage {
+                    change: Change::Calculated(_),
+                    ..
+                })
+            )
+        };
+        let is_deletion = |message: &Message| {
+            matches!(
+                message,
+                Message::Bill(BillMessage {
+                    change: Change::Deleted { .. },
+                    ..
+                })
+            )
+        };
+        check(
+            &event("billing.bill.updated", format!(r#"{{"newDto":{bill}}}"#)),
+            is_bill,
+        );
+        check(
+            &event("billing.bill.created", format!(r#"{{"newDto":{bill},"oldDto":null}}"#)),
+            is_bill,
+        );
+        check(
+            &event(
+                "billing.bill.deleted",
+                r#"{"oldDto":{"id":"b","orgId":"o","version":4}}"#.into(),
+            ),
+            is_deletion,
+        );
+        check(
+            &event("billing.bill.deleted", format!(r#"{{"newDto":{bill}}}"#)),
+            is_deletion,
+        );
+        check(
+            &format!(r#"{{"orgId":"o","bill":{bill},"account":{{"id":"a"}}}}"#),
+            is_bill,
+        );
+        check(r#"{"orgId":"o","billId":"b"}"#, |message| {
+            matches!(message, Message::Reference { .. })
+        });
+        check(r#"{"orgId":"o","integrationRunId":"r","replay":true}"#, |message| {
+            matches!(
+                message,
+                Message::Replay(Replay {
+                    mode: ReplayMode::Apply,
+                    ..
+                })
+            )
+        });
+        check(
+            r#"{"orgId":"o","integrationRunId":"r","replay":true,"remap":true}"#,
+            |message| {
+                matches!(
+                    message,
+                    Message::Replay(Replay {
+                        mode: ReplayMode::Remap,
+                        ..
+                    })
+                )
+            },
+        );
+        check(r#"{"flush":true}"#, |message| *message == Message::Tick);
+        check(r#"{"storedBody":"x"}"#, |message| {
+            matches!(message, Message::StoredBody { .. })
+        });
+        check(
+            r#"{"detail-type":"License Deprovisioned - Manufacturer","source":"aws.agreement-marketplace","detail":{"product":{"code":"p"},"license":{"arn":"arn:aws:license-manager::111122223333:license:l-1"},"acceptor":{"accountId":"111122223333"}}}"#,
+            |message| matches!(message, Message::Leaving(Leaving { customer, license_arn: Some(_), .. }) if customer == "111122223333"),
+        );
+        check(
+            r#"{"Type":"Notification","Message":"{\"action\":\"unsubscribe-pending\",\"customer-identifier\":\"X01\",\"product-code\":\"p\"}"}"#,
+            |message| matches!(message, Message::Leaving(Leaving { customer, license_arn: None, .. }) if customer == "X01"),
+        );
+        check(
+            r#"{"Type":"Notification","Message":"{\"action\":\"subscribe-success\",\"customer-identifier\":\"X01\",\"product-code\":\"p\"}"}"#,
+            |message| matches!(message, Message::Nothing { .. }),
+        );
+    }
+
+    #[test]
+    fn a_page_of_the_tick_reads_back() {
+        let key = KeyHash::try_from("0123456789abcdef0123456789abcdef".to_owned()).unwrap();
+        let entries = vec![(key.clone(), "2025-06-10T10".parse().unwrap())];
+        let page = flush_page(std::slice::from_ref(&key), &entries);
+        assert_eq!(
+            Message::from_json(page),
+            Ok(Message::FlushPage {
+                keys: vec![key],
+                entries
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_no_message_says_why() {
+        let check = |body: &str, expect: &str| {
+            let error = Message::parse(body).unwrap_err().to_string();
+            assert!(error.contains(expect), "{body}\n{error}\nlacks {expect}");
+        };
+        check("{", "not JSON");
+        check("[]", "none that Outbill knows");
+        check(r#"{"hello":1}"#, "none that Outbill knows");
+        check(
+            r#"{"eventName":"billing.billjob.created","m3terEvent":{}}"#,
+            "billing.billjob.created",
+        );
+        check(
+            r#"{"eventName":"billing.bill.updated","m3terEvent":{}}"#,
+            "m3terEvent.eventData",
+        );
+        check(
+            r#"{"eventName":"billing.bill.updated","m3terEvent":{"eventData":{"newDto":{"id":"b"}}}}"#,
+            "orgId: it is missing",
+        );
+        check(r#"{"bill":{"id":"b"}}"#, "orgId: it is missing");
+        check(
+            r#"{"orgId":"o","bill":{"id":"b","orgId":"p"}}"#,
+            "belongs to organization p",
+        );
+        check(
+            r#"{"orgId":"o","bill":{"id":"b"}}"#,
+            "bill b cannot be read: accountId is missing",
+        );
+        check(
+            r#"{"orgId":"o","integrationRunId":"r","replay":false}"#,
+            "replay: it must be true",
+        );
+        check(r#"{"flush":1}"#, "flush: it must be true");
+    }
+}
