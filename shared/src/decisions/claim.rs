@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::values::amount::{AmountError, RECORD_UNITS_MAX, Units};
 use crate::values::bill::BillReference;
-use crate::values::entry::{KeyState, Residual};
+use crate::values::entry::{KeyState, Part};
 use crate::values::hour::{Hour, last_month_is_open, month_start};
 
 /// Occupied hours older than this many hours are forgotten by the state; AWS's window is 24.
@@ -76,7 +76,7 @@ pub enum Hours {
 pub struct NewEntry {
     pub hour: Hour,
     pub quantity: Units,
-    pub parts: BTreeMap<BillReference, Units>,
+    pub parts: BTreeMap<BillReference, Part>,
 }
 
 /// What a key claims, and its state after that.
@@ -104,7 +104,7 @@ pub fn count(
 
 /// Gives a residual back or takes it; one of zero is not kept.
 pub fn add_residual(
-    residuals: &mut BTreeMap<BillReference, Residual>,
+    residuals: &mut BTreeMap<BillReference, Part>,
     bill: &BillReference,
     units: Units,
     ends_at: Option<Timestamp>,
@@ -116,7 +116,7 @@ pub fn add_residual(
         .ok_or(AmountError::TooLarge)?;
     if sum != 0 {
         let ends_at = ends_at.or(known.and_then(|residual| residual.ends_at));
-        residuals.insert(bill.clone(), Residual { units: sum, ends_at });
+        residuals.insert(bill.clone(), Part { units: sum, ends_at });
     }
     Ok(())
 }
@@ -256,10 +256,10 @@ fn last_month_share(state: &KeyState, now: Timestamp, delta: Units) -> Result<Un
 
 /// Takes `quantity` out of the residuals: all of them if they add up to it, else from the positive ones, the preferred first.
 fn divide(
-    residuals: &mut BTreeMap<BillReference, Residual>,
+    residuals: &mut BTreeMap<BillReference, Part>,
     quantity: Units,
-    preferred: impl Fn(&Residual) -> bool,
-) -> Result<BTreeMap<BillReference, Units>, AmountError> {
+    preferred: impl Fn(&Part) -> bool,
+) -> Result<BTreeMap<BillReference, Part>, AmountError> {
     let sum = residuals
         .values()
         .try_fold(0, |sum: Units, residual| sum.checked_add(residual.units))
@@ -496,7 +496,7 @@ mod tests {
             state.hours = occupied.iter().map(|hours| Hour::containing(now - jiff::SignedDuration::from_hours(*hours))).collect();
             state.leaving_until = leaving.then(|| now + jiff::SignedDuration::from_hours(1));
             let plan = plan(&state, now, ConnectionHealth::Working, Hours::Ordinary).unwrap();
-            let sum = |residuals: &BTreeMap<BillReference, Residual>| residuals.values().map(|residual| residual.units).sum::<Units>();
+            let sum = |residuals: &BTreeMap<BillReference, Part>| residuals.values().map(|residual| residual.units).sum::<Units>();
             let claimed: Units = plan.entries.iter().map(|entry| entry.quantity).sum();
             prop_assert_eq!(plan.state.committed, state.committed + claimed);
             prop_assert_eq!(sum(&plan.state.residuals), plan.state.total - plan.state.committed);
@@ -504,7 +504,7 @@ mod tests {
             for entry in &plan.entries {
                 prop_assert!(entry.hour.is_usable(now) && !state.hours.contains(&entry.hour));
                 prop_assert!((1..=RECORD_UNITS_MAX).contains(&entry.quantity));
-                prop_assert_eq!(entry.parts.values().sum::<Units>(), entry.quantity);
+                prop_assert_eq!(entry.parts.values().map(|part| part.units).sum::<Units>(), entry.quantity);
             }
             let hours: std::collections::BTreeSet<Hour> = plan.entries.iter().map(|entry| entry.hour).collect();
             prop_assert_eq!(hours.len(), plan.entries.len());

@@ -183,7 +183,7 @@ pub fn closed(entry: &Entry, now: Timestamp) -> Option<Transition> {
 mod tests {
     use super::*;
     use crate::values::bill::BillReference;
-    use crate::values::entry::{Connection, Origin};
+    use crate::values::entry::{Connection, Origin, Part};
     use crate::values::ids::{BillId, ConfigurationId, CredentialId, OrganizationId, RunId};
     use crate::values::usage_key::{Buyer, Customer, UsageKey};
 
@@ -211,7 +211,7 @@ mod tests {
             hour: "2025-06-10T10".parse().unwrap(),
             quantity: 7,
             state,
-            parts: std::collections::BTreeMap::from([(bill.clone(), 7)]),
+            parts: std::collections::BTreeMap::from([(bill.clone(), Part { units: 7, ends_at: None })]),
             attempts_started: started,
             attempts_answered: answered,
             attempt,

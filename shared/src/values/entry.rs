@@ -98,7 +98,7 @@ pub struct Entry {
     pub quantity: Units,
     pub state: EntryState,
     /// How the quantity divides over bills; the parts add up to it.
-    pub parts: BTreeMap<BillReference, Units>,
+    pub parts: BTreeMap<BillReference, Part>,
     pub attempts_started: u32,
     pub attempts_answered: u32,
     pub attempt: Attempt,
@@ -130,10 +130,10 @@ impl Entry {
     }
 }
 
-/// A bill's units on a key that no committed entry holds yet; negative where the bill fell.
+/// Units of one bill: its part of an entry, or what of it no committed entry holds yet (negative where the bill fell).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Residual {
+pub struct Part {
     pub units: Units,
     /// The first instant after the bill's period: decides which month its growth belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,7 +157,7 @@ pub struct KeyState {
     pub blocked: Option<String>,
     /// Entries in CONFLICT.
     pub conflicts: u32,
-    pub residuals: BTreeMap<BillReference, Residual>,
+    pub residuals: BTreeMap<BillReference, Part>,
     /// Hours that have an entry, as far back as AWS's window reaches.
     pub hours: BTreeSet<Hour>,
     /// Until when a leaving buyer's last records are accepted.

@@ -1,0 +1,156 @@
+//! AWS Marketplace Metering: claims go out as usage records, answers come back as [`Answer`]s.
+//!
+//! # Invariants
+//! - Only a [`Claim`] is sent, at its entry's hour and quantity; a repeat is the same record.
+//! - One call is one attempt: the SDK's own repeats are off, because a hidden attempt would be an ambiguous one. A batch that AWS rejects
+//!   as a whole was not processed (AWS's word), so its halves may go again under the same started attempt.
+//! - What AWS did not clearly answer is [`Answer::Unknown`].
+
+mod clients;
+mod exchange;
+mod pace;
+mod request;
+mod verdict;
+
+use std::time::Duration;
+
+use aws_sdk_marketplacemetering::Client;
+use futures::StreamExt;
+use futures::stream;
+use jiff::Timestamp;
+
+use crate::decisions::batch::{self, ProductName};
+use crate::decisions::verdict::{Answer, BadRecord, ConnectionRefusal};
+use crate::effects::ledger::Claim;
+use crate::values::credential::IntegrationCredential;
+use crate::values::entry::Connection;
+
+pub use clients::AwsMarketplace;
+pub use exchange::Exchange;
+
+/// Calls in flight at once. The pace bounds what they start in a second; this bounds what they wait for.
+const CALLS_AT_ONCE_MAX: usize = 10;
+/// Times that records which AWS surely did not take go again within one submission.
+const NOT_TAKEN_TRIES_MAX: u32 = 3;
+const NOT_TAKEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// The answer of every claim, and what went over the wire.
+#[derive(Debug, Default)]
+pub struct Submission {
+    pub answers: Vec<(Claim, Answer)>,
+    pub exchanges: Vec<Exchange>,
+}
+
+/// How one call ended.
+enum Called {
+    /// AWS answered record by record.
+    Answered(Vec<(Claim, Answer)>),
+    /// One bad record rejected the batch; nothing of it was processed.
+    Rejected { kind: BadRecord, message: String, aws_now: Option<Timestamp> },
+    /// The same answer for all.
+    All(Answer),
+}
+
+impl AwsMarketplace {
+    /// Sends claims, at most 25 a call, several calls at once, within AWS's quota. `credential` gives the role of a connection.
+    pub async fn submit(&self, claims: Vec<Claim>, credential: impl Fn(&Connection) -> Result<IntegrationCredential, String>) -> Submission {
+        let calls = batch::calls(claims, Claim::entry);
+        let running = calls.into_iter().map(|(connection, name, claims)| {
+            let credential = credential(&connection);
+            async move {
+                match credential {
+                    Ok(credential) => {
+                        let paced = self.client(&connection, &credential).await;
+                        self.send(&paced, &connection, name, claims).await
+                    }
+                    Err(message) => refused(claims, &message),
+                }
+            }
+        });
+        let mut running = stream::iter(running).buffer_unordered(CALLS_AT_ONCE_MAX);
+        let mut submission = Submission::default();
+        while let Some(part) = running.next().await {
+            submission.answers.extend(part.answers);
+            submission.exchanges.extend(part.exchanges);
+        }
+        submission
+    }
+
+    /// One batch: sent, halved where AWS rejects it for one record, and sent again where AWS surely did not take it.
+    async fn send(&self, paced: &clients::Paced, connection: &Connection, name: ProductName, claims: Vec<Claim>) -> Submission {
+        let mut submission = Submission::default();
+        let mut waiting: Vec<(Vec<Claim>, u32)> = vec![(claims, 1)];
+        while let Some((claims, tries)) = waiting.pop() {
+            paced.pace.turn().await;
+            let (called, exchange) = call(&paced.client, connection, name, &claims).await;
+            submission.exchanges.push(exchange);
+            match called {
+                Called::Answered(answers) => {
+                    let (again, done): (Vec<_>, Vec<_>) = answers
+                        .into_iter()
+                        .partition(|(_, answer)| tries < NOT_TAKEN_TRIES_MAX && matches!(answer, Answer::NotTaken { .. }));
+                    submission.answers.extend(done);
+                    if !again.is_empty() {
+                        tokio::time::sleep(pace::jittered(NOT_TAKEN_PAUSE, tries)).await;
+                        waiting.push((again.into_iter().map(|(claim, _)| claim).collect(), tries.saturating_add(1)));
+                    }
+                }
+                Called::Rejected { kind, message, aws_now } => {
+                    let mut claims = claims;
+                    let second = claims.split_off(claims.len().div_ceil(2));
+                    if second.is_empty() {
+                        submission.answers.extend(claims.into_iter().map(|claim| culprit(claim, kind, &message, aws_now)));
+                    } else {
+                        waiting.push((second, tries));
+                        waiting.push((claims, tries));
+                    }
+                }
+                Called::All(Answer::NotTaken { .. }) if tries < NOT_TAKEN_TRIES_MAX => {
+                    tokio::time::sleep(pace::jittered(NOT_TAKEN_PAUSE, tries)).await;
+                    waiting.push((claims, tries.saturating_add(1)));
+                }
+                Called::All(answer) => {
+                    let refused = matches!(answer, Answer::ConnectionRefused { .. });
+                    submission.answers.extend(claims.into_iter().map(|claim| (claim, answer.clone())));
+                    if refused {
+                        // The halves that still wait would meet the same refusal; nothing of them was sent since AWS rejected them.
+                        let rest = waiting.drain(..).flat_map(|(claims, _)| claims);
+                        submission.answers.extend(rest.map(|claim| (claim, answer.clone())));
+                    }
+                }
+            }
+        }
+        submission
+    }
+}
+
+/// A timestamp that AWS refuses although its hour is not over for AWS yet: our clock is ahead, and the entry waits.
+fn culprit(claim: Claim, kind: BadRecord, message: &str, aws_now: Option<Timestamp>) -> (Claim, Answer) {
+    let ahead = kind == BadRecord::Timestamp && aws_now.is_some_and(|aws_now| claim.entry().hour.start() > aws_now);
+    let answer = if ahead { Answer::AheadOfAws } else { Answer::BadRecord { kind, message: message.to_owned() } };
+    (claim, answer)
+}
+
+fn refused(claims: Vec<Claim>, message: &str) -> Submission {
+    let answer = |claim| (claim, Answer::ConnectionRefused { kind: ConnectionRefusal::Access, message: message.to_owned() });
+    Submission { answers: claims.into_iter().map(answer).collect(), exchanges: Vec::new() }
+}
+
+async fn call(client: &Client, connection: &Connection, name: ProductName, claims: &[Claim]) -> (Called, Exchange) {
+    let wire = exchange::Wire::default();
+    let product_code = match name {
+        ProductName::Code => Some(connection.product_code.clone()),
+        ProductName::License => None,
+    };
+    let records = claims.iter().map(|claim| request::usage_record(claim.entry()));
+    let built: Result<Vec<_>, _> = records.collect();
+    let answer = match built {
+        Ok(records) => {
+            let call = client.batch_meter_usage().set_product_code(product_code).set_usage_records(Some(records));
+            call.customize().interceptor(wire.clone()).send().await
+        }
+        Err(error) => Err(aws_sdk_marketplacemetering::error::SdkError::construction_failure(error)),
+    };
+    let called = verdict::read(answer, claims, wire.aws_now());
+    (called, wire.exchange())
+}

@@ -1,0 +1,63 @@
+//! AWS's quota, kept: a token bucket of ten calls a second.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+//= https://docs.aws.amazon.com/general/latest/gr/aws-marketplace.html
+//# BatchMeterUsage: 10 requests per second, per account and region
+const CALLS_PER_SECOND: u32 = 10;
+
+/// Spaces calls by a tenth of a second, after a burst of ten.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// When a bucket that was left alone would have been full again.
+    full_at: Mutex<Instant>,
+}
+
+impl Pace {
+    pub(super) fn new() -> Pace {
+        Pace { full_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits for the caller's turn.
+    pub(super) async fn turn(&self) {
+        let spacing = Duration::from_secs(1) / CALLS_PER_SECOND;
+        let burst = Duration::from_secs(1);
+        let start = {
+            let mut full_at = self.full_at.lock().await;
+            let now = Instant::now();
+            let next = (*full_at).max(now) + spacing;
+            *full_at = next;
+            (next.checked_sub(burst)).unwrap_or(now)
+        };
+        tokio::time::sleep_until(start).await;
+    }
+}
+
+/// A pause that doubles with each try, and differs between workers.
+pub(super) fn jittered(pause: Duration, tries: u32) -> Duration {
+    let doubled = pause.saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1)));
+    doubled.mul_f64(0.5 + f64::from(uuid::Uuid::new_v4().as_fields().0 % 1000) / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_at_once_and_then_ten_a_second() {
+        let pace = Pace::new();
+        let start = Instant::now();
+        for _ in 0..10 {
+            pace.turn().await;
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        for _ in 0..20 {
+            pace.turn().await;
+        }
+        let elapsed = start.elapsed();
+        assert!(elapsed >= Duration::from_millis(1990) && elapsed <= Duration::from_millis(2010), "{elapsed:?}");
+    }
+}

@@ -1,0 +1,297 @@
+//! What AWS answered, written down; and a further attempt, started.
+
+use jiff::Timestamp;
+
+use super::{Claim, Ledger, LedgerError, rows};
+use crate::decisions::claim::{self, ConnectionHealth, Hours};
+use crate::decisions::verdict::{self, Answer, KeyEffect, Transition};
+use crate::effects::row::text;
+use crate::effects::store_error::unavailable;
+use crate::effects::table::{StoreError, Transacted};
+use crate::values::amount::{AmountError, Units};
+use crate::values::entry::{Attempt, Entry, EntryState, KeyState};
+use crate::values::hour::Hour;
+use crate::values::usage_key::KeyHash;
+
+/// Times an outcome is decided anew because its rows changed.
+const TRIES_MAX: usize = 20;
+/// An accepted entry takes one action, and one for each bill that has a part of it; so many parts fill the rest of a transaction.
+const ACCEPTED_ACTIONS_MAX: usize = 100;
+
+/// An entry after its answer was recorded.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    pub entry: Entry,
+    /// The one claim in an earlier hour, to be submitted as well.
+    pub follow_up: Option<Claim>,
+    /// Why the key is blocked from now on.
+    pub blocked: Option<String>,
+}
+
+impl Recorded {
+    fn plain(entry: Entry) -> Recorded {
+        Recorded { entry, follow_up: None, blocked: None }
+    }
+}
+
+/// An answer for a claim.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    pub claim: Claim,
+    pub answer: Answer,
+}
+
+/// A change of an entry with what it does to its key.
+struct Change {
+    state: Option<KeyState>,
+    follow_up: Option<Entry>,
+    blocked: Option<String>,
+}
+
+impl Ledger {
+    /// Records receipts: together where all is as it was claimed, one by one where something raced. Every answer is recorded or an error.
+    pub async fn record_accepted(&self, accepted: Vec<(Claim, String)>, now: Timestamp) -> Result<Vec<Recorded>, LedgerError> {
+        let mut recorded = Vec::new();
+        let mut waiting = accepted;
+        while !waiting.is_empty() {
+            let mut actions = 0_usize;
+            let fit = waiting.iter().take_while(|(claim, _)| {
+                actions = actions.saturating_add(1).saturating_add(claim.entry().parts.len());
+                actions <= ACCEPTED_ACTIONS_MAX
+            });
+            let rest = waiting.split_off(fit.count().max(1));
+            if self.record_together(&waiting).await? {
+                recorded.extend(waiting.into_iter().map(|(claim, id)| Recorded::plain(accepted_entry(claim.0, id))));
+            } else {
+                for (claim, metering_record_id) in waiting {
+                    recorded.push(self.record(claim, Answer::Success { metering_record_id }, now).await?);
+                }
+            }
+            waiting = rest;
+        }
+        Ok(recorded)
+    }
+
+    async fn record_together(&self, accepted: &[(Claim, String)]) -> Result<bool, StoreError> {
+        let mut actions = Vec::new();
+        for (claim, id) in accepted {
+            let entry = claim.entry();
+            let update = rows::EntryUpdate {
+                before: entry,
+                state: EntryState::Accepted,
+                started: entry.attempts_started,
+                answered: entry.attempts_answered.saturating_add(1),
+                metering_record_id: Some(id),
+                reason: None,
+            };
+            actions.push(rows::update_entry(&update, self.table.name())?);
+            for (bill, part) in &entry.parts {
+                actions.push(rows::put_usage(entry, bill, part.units, self.table.name())?);
+            }
+        }
+        Ok(matches!(self.transact(actions).await?, Transacted::Done))
+    }
+
+    /// Records one answer on the entry as it is now, whatever other workers recorded meanwhile.
+    pub async fn record(&self, claim: Claim, answer: Answer, now: Timestamp) -> Result<Recorded, LedgerError> {
+        let hash = claim.entry().key.hash();
+        for _ in 0..TRIES_MAX {
+            let Some(entry) = self.entry(&hash, claim.entry().hour).await? else {
+                return Err(StoreError::corrupt(rows::key_partition(&hash), rows::hour_row(claim.entry().hour)).into());
+            };
+            let Some(transition) = verdict::transition(&entry, &answer) else {
+                return Ok(Recorded::plain(entry));
+            };
+            let id = match &answer {
+                Answer::Success { metering_record_id } => Some(metering_record_id.as_str()),
+                _ => None,
+            };
+            if let Some(recorded) = self.settle(entry, &transition, id, now).await? {
+                return Ok(recorded);
+            }
+        }
+        Err(LedgerError::Contended { key: hash, tries: TRIES_MAX })
+    }
+
+    /// Starts another attempt on a pending entry; `None` if it is pending no more. Closes it instead when AWS takes it no longer.
+    pub async fn start_attempt(&self, key: &KeyHash, hour: Hour, now: Timestamp) -> Result<Option<Result<Claim, Recorded>>, LedgerError> {
+        for _ in 0..TRIES_MAX {
+            let Some(entry) = self.entry(key, hour).await? else { return Ok(None) };
+            if entry.state != EntryState::Pending || entry.observed.is_some() {
+                return Ok(None);
+            }
+            if let Some(transition) = verdict::closed(&entry, now) {
+                match self.settle(entry, &transition, None, now).await? {
+                    Some(recorded) => return Ok(Some(Err(recorded))),
+                    None => continue,
+                }
+            }
+            let started = Entry { attempts_started: entry.attempts_started.saturating_add(1), ..entry.clone() };
+            let update = rows::EntryUpdate {
+                before: &entry,
+                state: EntryState::Pending,
+                started: started.attempts_started,
+                answered: started.attempts_answered,
+                metering_record_id: None,
+                reason: None,
+            };
+            if let Transacted::Done = self.transact(vec![rows::update_entry(&update, self.table.name())?]).await? {
+                return Ok(Some(Ok(Claim(started))));
+            }
+        }
+        Err(LedgerError::Contended { key: key.clone(), tries: TRIES_MAX })
+    }
+
+    /// One try at a transition: the entry, and its key's state where that changes, in one transaction. `None`: rows had changed.
+    async fn settle(&self, entry: Entry, transition: &Transition, id: Option<&str>, now: Timestamp) -> Result<Option<Recorded>, LedgerError> {
+        let change = self.change(&entry, transition, now).await?;
+        let table = self.table.name();
+        let after = Entry {
+            state: transition.state,
+            attempts_answered: entry.attempts_answered.saturating_add(u32::from(transition.answered)),
+            metering_record_id: id.map(str::to_owned).or_else(|| entry.metering_record_id.clone()),
+            reason: transition.reason.clone().or_else(|| entry.reason.clone()),
+            ..entry.clone()
+        };
+        let update = rows::EntryUpdate {
+            before: &entry,
+            state: after.state,
+            started: after.attempts_started,
+            answered: after.attempts_answered,
+            metering_record_id: id,
+            reason: transition.reason.as_deref(),
+        };
+        let mut actions = vec![rows::update_entry(&update, table)?];
+        if let Some(state) = &change.state {
+            actions.push(rows::put_state(state, state.version, &now.to_string(), table)?);
+        }
+        if let Some(follow_up) = &change.follow_up {
+            actions.push(rows::put_entry(follow_up, table)?);
+        }
+        if after.state == EntryState::Accepted {
+            for (bill, part) in &entry.parts {
+                actions.push(rows::put_usage(&entry, bill, part.units, table)?);
+            }
+        }
+        Ok(match self.transact(actions).await? {
+            Transacted::Done => Some(Recorded { entry: after, follow_up: change.follow_up.map(Claim), blocked: change.blocked }),
+            Transacted::Refused(_) => None,
+        })
+    }
+
+    async fn change(&self, entry: &Entry, transition: &Transition, now: Timestamp) -> Result<Change, LedgerError> {
+        if transition.effect == KeyEffect::Nothing {
+            return Ok(Change { state: None, follow_up: None, blocked: None });
+        }
+        let hash = entry.key.hash();
+        let Some(mut state) = self.state(&hash).await? else {
+            return Err(StoreError::corrupt(rows::key_partition(&hash), rows::STATE).into());
+        };
+        let mut follow_up = None;
+        let mut blocked = None;
+        let reason = || transition.reason.clone().unwrap_or_else(|| "AWS refused it".to_owned());
+        match transition.effect {
+            KeyEffect::Nothing => {}
+            KeyEffect::Release => release(&mut state, entry)?,
+            KeyEffect::ReleaseAndBlock => {
+                release(&mut state, entry)?;
+                blocked = Some(reason());
+            }
+            KeyEffect::ReleaseThenEarlierHour => {
+                release(&mut state, entry)?;
+                if self.was_ever_accepted(&hash).await? {
+                    let plan = claim::plan(&state, now, ConnectionHealth::Working, Hours::Before(entry.hour))?;
+                    match plan.entries.into_iter().next() {
+                        Some(new) => {
+                            state = plan.state;
+                            follow_up = Some(new_entry(&state, new, Attempt::EarlierHour, now));
+                        }
+                        None if plan.state.dirty => blocked = Some(reason()),
+                        None => {}
+                    }
+                } else {
+                    blocked = Some(reason());
+                }
+            }
+            KeyEffect::OpenConflict => state.conflicts = state.conflicts.saturating_add(1),
+            KeyEffect::SettleConflict => state.conflicts = state.conflicts.saturating_sub(1),
+            KeyEffect::Recommit => recommit(&mut state, entry)?,
+        }
+        if blocked.is_some() {
+            state.blocked.clone_from(&blocked);
+        }
+        state.dirty = state.total > state.committed;
+        Ok(Change { state: Some(state), follow_up, blocked })
+    }
+
+    /// Whether AWS accepted any entry of the key. Read from the newest back, because nearly every entry is accepted.
+    async fn was_ever_accepted(&self, key: &KeyHash) -> Result<bool, StoreError> {
+        let mut start = None;
+        loop {
+            let request = self.table.client().query().table_name(self.table.name()).consistent_read(true).scan_index_forward(false);
+            let request = request
+                .key_condition_expression("PK = :pk AND begins_with(SK, :prefix)")
+                .filter_expression("#state = :accepted")
+                .expression_attribute_names("#state", "state")
+                .expression_attribute_values(":pk", text(rows::key_partition(key)))
+                .expression_attribute_values(":prefix", text(rows::HOUR_PREFIX))
+                .expression_attribute_values(":accepted", text(EntryState::Accepted.as_str()))
+                .set_exclusive_start_key(start);
+            let answer = request.send().await.map_err(unavailable("DynamoDB Query"))?;
+            if answer.items.is_some_and(|items| !items.is_empty()) {
+                return Ok(true);
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// The row of a claim that was planned.
+pub(crate) fn new_entry(state: &KeyState, new: claim::NewEntry, attempt: Attempt, now: Timestamp) -> Entry {
+    Entry {
+        key: state.key.clone(),
+        hour: new.hour,
+        quantity: new.quantity,
+        state: EntryState::Pending,
+        parts: new.parts,
+        attempts_started: 1,
+        attempts_answered: 0,
+        attempt,
+        origin: state.origin.clone(),
+        claimed_at: now,
+        metering_record_id: None,
+        observed: None,
+        reason: None,
+    }
+}
+
+fn accepted_entry(entry: Entry, id: String) -> Entry {
+    Entry {
+        state: EntryState::Accepted,
+        attempts_answered: entry.attempts_answered.saturating_add(1),
+        metering_record_id: Some(id),
+        ..entry
+    }
+}
+
+fn release(state: &mut KeyState, entry: &Entry) -> Result<(), AmountError> {
+    move_parts(state, entry, 1)
+}
+
+fn recommit(state: &mut KeyState, entry: &Entry) -> Result<(), AmountError> {
+    move_parts(state, entry, -1)
+}
+
+/// `sign` 1 gives the entry's quantity back to the bills, -1 takes it again.
+fn move_parts(state: &mut KeyState, entry: &Entry, sign: Units) -> Result<(), AmountError> {
+    let committed = entry.quantity.checked_mul(sign).and_then(|moved| state.committed.checked_sub(moved));
+    state.committed = committed.ok_or(AmountError::TooLarge)?;
+    for (bill, part) in &entry.parts {
+        let units = part.units.checked_mul(sign).ok_or(AmountError::TooLarge)?;
+        claim::add_residual(&mut state.residuals, bill, units, part.ends_at)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! The ledger's rows as DynamoDB has them: keys, items, and the conditional writes.
+
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem, Update};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::effects::row::{Item, Row, number, text};
+use crate::effects::table::{PK, SK, StoreError};
+use crate::values::amount::Units;
+use crate::values::bill::BillReference;
+use crate::values::entry::{Entry, EntryState, KeyState};
+use crate::values::hour::Hour;
+use crate::values::manifest::Manifest;
+use crate::values::usage_key::KeyHash;
+
+pub(super) const MANIFEST: &str = "MANIFEST";
+pub(super) const STATE: &str = "STATE";
+pub(super) const HOUR_PREFIX: &str = "HOUR#";
+pub(crate) const USAGE_PREFIX: &str = "USAGE#";
+const KEY_PREFIX: &str = "KEY#";
+const WORK_SHARD: &str = "workShard";
+const WORK_AT: &str = "workAt";
+const WORK_SHARD_PREFIX: &str = "WORK#";
+/// One shard per first digit of a key's hash.
+pub(super) const WORK_SHARDS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+
+pub(crate) fn bill_partition(bill: &BillReference) -> String {
+    format!("BILL#{bill}")
+}
+
+pub(super) fn key_partition(key: &KeyHash) -> String {
+    format!("{KEY_PREFIX}{key}")
+}
+
+pub(super) fn bill_row(bill: &BillReference) -> String {
+    format!("BILL#{bill}")
+}
+
+pub(super) fn hour_row(hour: Hour) -> String {
+    format!("{HOUR_PREFIX}{hour}")
+}
+
+pub(super) fn buyer_partition(customer: &str) -> String {
+    format!("BUYER#{customer}")
+}
+
+pub(super) fn work_shard(digit: char) -> String {
+    format!("{WORK_SHARD_PREFIX}{digit}")
+}
+
+/// The usage report's row of one entry under one bill.
+pub(crate) fn usage_row(dimension: &str, hour: Hour, key: &KeyHash) -> String {
+    format!("{USAGE_PREFIX}{dimension}#{hour}#{key}")
+}
+
+pub(super) fn key(pk: &str, sk: &str) -> Item {
+    Item::from([(PK.to_owned(), text(pk)), (SK.to_owned(), text(sk))])
+}
+
+fn attribute<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str)
+}
+
+pub(super) fn sort_key(item: &Item) -> Option<&str> {
+    attribute(item, SK)
+}
+
+/// The usage key that a row belongs to.
+pub(super) fn partition_key(item: &Item) -> Option<KeyHash> {
+    attribute(item, PK)?.strip_prefix(KEY_PREFIX).and_then(|hash| KeyHash::try_from(hash.to_owned()).ok())
+}
+
+/// The hour of an entry's row.
+pub(super) fn row_hour(item: &Item) -> Option<Hour> {
+    sort_key(item)?.strip_prefix(HOUR_PREFIX)?.parse().ok()
+}
+
+pub(super) fn read<T: DeserializeOwned>(item: Item, what: &str) -> Result<T, StoreError> {
+    let key = format!("{} {}", attribute(&item, PK).unwrap_or("?"), attribute(&item, SK).unwrap_or("?"));
+    serde_dynamo::aws_sdk_dynamodb_1::from_item(item).map_err(|error| StoreError::corrupt(key, format!("{what} ({error})")))
+}
+
+pub(super) fn read_state(item: Item) -> Result<KeyState, StoreError> {
+    read(item, "state")
+}
+
+pub(super) fn read_entry(item: Item) -> Result<Entry, StoreError> {
+    read(item, "entry")
+}
+
+pub(super) fn bill_units(item: &Item) -> Result<Units, StoreError> {
+    Row(item).number("units")
+}
+
+fn item(value: &impl Serialize, pk: &str, sk: &str) -> Result<Item, StoreError> {
+    let mut item: Item = serde_dynamo::aws_sdk_dynamodb_1::to_item(value).map_err(|error| StoreError::other("writing a row", error))?;
+    item.insert(PK.to_owned(), text(pk));
+    item.insert(SK.to_owned(), text(sk));
+    Ok(item)
+}
+
+fn with_work(mut item: Item, key: &KeyHash, at: &str) -> Item {
+    let digit = key.as_str().chars().next().unwrap_or('0');
+    item.insert(WORK_SHARD.to_owned(), text(work_shard(digit)));
+    item.insert(WORK_AT.to_owned(), text(at));
+    item
+}
+
+/// An action of a transaction from its parts; the SDK's builders fail only where a required part is missing, and none is.
+pub(super) fn action<T>(built: Result<T, aws_sdk_dynamodb::error::BuildError>, wrap: fn(aws_sdk_dynamodb::types::builders::TransactWriteItemBuilder, T) -> aws_sdk_dynamodb::types::builders::TransactWriteItemBuilder) -> Result<TransactWriteItem, StoreError> {
+    let built = built.map_err(|error| StoreError::other("writing a transaction", error))?;
+    Ok(wrap(TransactWriteItem::builder(), built).build())
+}
+
+pub(super) fn put_manifest(manifest: &Manifest, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let mut row = item(manifest, &bill_partition(&manifest.bill), MANIFEST)?;
+    if manifest.owner.is_some() {
+        let list = format!("ORG#{}#BILLS", manifest.bill.organization);
+        row.insert("destinationKey".to_owned(), text(list));
+        if let Some(account) = &manifest.account {
+            row.insert("entityKey".to_owned(), text(format!("ORG#{}#BILLS#{account}", manifest.bill.organization)));
+        }
+    }
+    let put = Put::builder().table_name(table).set_item(Some(row));
+    let put = match manifest.revision.saturating_sub(1) {
+        0 => put.condition_expression("attribute_not_exists(PK)"),
+        known => put.condition_expression("revision = :revision").expression_attribute_values(":revision", number(known)),
+    };
+    action(put.build(), |builder, put| builder.put(put))
+}
+
+pub(super) fn check_manifest(bill: &BillReference, revision: i64, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let check = ConditionCheck::builder()
+        .table_name(table)
+        .set_key(Some(key(&bill_partition(bill), MANIFEST)))
+        .condition_expression("revision = :revision")
+        .expression_attribute_values(":revision", number(revision));
+    action(check.build(), |builder, check| builder.condition_check(check))
+}
+
+/// Writes a state over the one of version `known`; 0 for the first.
+pub(super) fn put_state(state: &KeyState, known: i64, now: &str, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let state = KeyState { version: known.saturating_add(1), ..state.clone() };
+    let hash = state.hash();
+    let row = item(&state, &key_partition(&hash), STATE)?;
+    let row = if state.is_claimable() { with_work(row, &hash, &format!("{now}#{hash}")) } else { row };
+    let put = Put::builder().table_name(table).set_item(Some(row));
+    let put = if known == 0 {
+        put.condition_expression("attribute_not_exists(PK)")
+    } else {
+        put.condition_expression("version = :version").expression_attribute_values(":version", number(known))
+    };
+    action(put.build(), |builder, put| builder.put(put))
+}
+
+/// Counts a bill's units on a key in place of `before`.
+pub(super) fn put_bill_units(key: &KeyHash, bill: &BillReference, before: Option<Units>, after: Units, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let mut row = self::key(&key_partition(key), &bill_row(bill));
+    row.insert("units".to_owned(), number(after));
+    let put = Put::builder().table_name(table).set_item(Some(row));
+    let put = match before {
+        None => put.condition_expression("attribute_not_exists(PK)"),
+        Some(before) => put.condition_expression("units = :before").expression_attribute_values(":before", number(before)),
+    };
+    action(put.build(), |builder, put| builder.put(put))
+}
+
+/// A new entry, in an hour that has none.
+pub(super) fn put_entry(entry: &Entry, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let hash = entry.key.hash();
+    let row = with_work(item(entry, &key_partition(&hash), &hour_row(entry.hour))?, &hash, &format!("{}#{hash}", entry.hour));
+    let put = Put::builder().table_name(table).set_item(Some(row)).condition_expression("attribute_not_exists(PK)");
+    action(put.build(), |builder, put| builder.put(put))
+}
+
+/// Where a leaving buyer's keys are found.
+pub(super) fn put_buyer(state: &KeyState, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let mut row = key(&buyer_partition(state.key.buyer.customer()), &format!("{KEY_PREFIX}{}", state.hash()));
+    row.insert("productCode".to_owned(), text(&state.origin.connection.product_code));
+    if let crate::values::usage_key::Buyer::License { license_arn, .. } = &state.key.buyer {
+        row.insert("licenseArn".to_owned(), text(license_arn));
+    }
+    let put = Put::builder().table_name(table).set_item(Some(row));
+    action(put.build(), |builder, put| builder.put(put))
+}
+
+/// One bill's part of an accepted entry, for the usage report.
+pub(super) fn put_usage(entry: &Entry, bill: &BillReference, units: Units, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let dimension = format!("{}-{}", entry.origin.connection.product_code, entry.key.dimension);
+    let mut row = key(&bill_partition(bill), &usage_row(&dimension, entry.hour, &entry.key.hash()));
+    row.insert("units".to_owned(), number(units));
+    row.insert("dimension".to_owned(), text(dimension));
+    row.insert("hour".to_owned(), text(entry.hour.to_string()));
+    let put = Put::builder().table_name(table).set_item(Some(row));
+    action(put.build(), |builder, put| builder.put(put))
+}
+
+/// How an entry is written over.
+pub(super) struct EntryUpdate<'a> {
+    pub(super) before: &'a Entry,
+    pub(super) state: EntryState,
+    pub(super) started: u32,
+    pub(super) answered: u32,
+    pub(super) metering_record_id: Option<&'a str>,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// An update of an entry's outcome, on condition that state and attempts are as they were read. Hour, quantity and parts stay.
+pub(super) fn update_entry(update: &EntryUpdate<'_>, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let entry = update.before;
+    let mut set = vec!["#state = :state", "attemptsStarted = :started", "attemptsAnswered = :answered"];
+    let mut request = Update::builder()
+        .table_name(table)
+        .set_key(Some(key(&key_partition(&entry.key.hash()), &hour_row(entry.hour))))
+        .condition_expression("#state = :known AND attemptsStarted = :knownStarted AND attemptsAnswered = :knownAnswered")
+        .expression_attribute_names("#state", "state")
+        .expression_attribute_values(":state", text(update.state.as_str()))
+        .expression_attribute_values(":started", number(update.started))
+        .expression_attribute_values(":answered", number(update.answered))
+        .expression_attribute_values(":known", text(entry.state.as_str()))
+        .expression_attribute_values(":knownStarted", number(entry.attempts_started))
+        .expression_attribute_values(":knownAnswered", number(entry.attempts_answered));
+    if let Some(id) = update.metering_record_id {
+        set.push("meteringRecordId = :id");
+        request = request.expression_attribute_values(":id", text(id));
+    }
+    if let Some(reason) = update.reason {
+        set.push("#reason = :reason");
+        request = request.expression_attribute_names("#reason", "reason").expression_attribute_values(":reason", text(reason));
+    }
+    let mut expression = format!("SET {}", set.join(", "));
+    if update.state != EntryState::Pending {
+        expression.push_str(&format!(" REMOVE {WORK_SHARD}, {WORK_AT}"));
+    }
+    action(request.update_expression(expression).build(), |builder, update| builder.update(update))
+}
+
+/// Values of a query for the entries from `from` on.
+pub(super) fn hours_from(key: &KeyHash, from: Hour) -> [(&'static str, AttributeValue); 3] {
+    [(":pk", text(key_partition(key))), (":from", text(hour_row(from))), (":to", text(format!("{HOUR_PREFIX}~")))]
+}

@@ -1,0 +1,84 @@
+//! Finding what waits: pending entries, dirty keys, the keys of a buyer.
+
+use jiff::Timestamp;
+
+use super::{Ledger, rows};
+use crate::effects::row::{Item, text};
+use crate::effects::store_error::unavailable;
+use crate::effects::table::{StoreError, WORK_INDEX};
+use crate::values::entry::{Entry, EntryState};
+use crate::values::hour::Hour;
+use crate::values::message::{FLUSH_PAGE_MAX, Leaving};
+use crate::values::usage_key::KeyHash;
+
+/// A page of the work index.
+#[derive(Debug, Clone, Default)]
+pub struct WorkPage {
+    pub keys: Vec<KeyHash>,
+    pub entries: Vec<(KeyHash, Hour)>,
+    /// Where the next page of the shard starts; none at its end.
+    pub next: Option<Item>,
+}
+
+impl Ledger {
+    /// The shards of the work index.
+    pub fn work_shards() -> impl Iterator<Item = char> {
+        rows::WORK_SHARDS.into_iter()
+    }
+
+    /// One page of one shard. A hint: rows may be missing that were written a moment ago, and gone that it lists.
+    pub async fn work(&self, shard: char, start: Option<Item>) -> Result<WorkPage, StoreError> {
+        let limit = i32::try_from(FLUSH_PAGE_MAX).unwrap_or(i32::MAX);
+        let request = self.table.client().query().table_name(self.table.name()).index_name(WORK_INDEX).limit(limit);
+        let request = request
+            .key_condition_expression("workShard = :shard")
+            .expression_attribute_values(":shard", text(rows::work_shard(shard)))
+            .set_exclusive_start_key(start);
+        let answer = request.send().await.map_err(unavailable("DynamoDB Query"))?;
+        let mut page = WorkPage { next: answer.last_evaluated_key, ..WorkPage::default() };
+        for item in answer.items.unwrap_or_default() {
+            let Some(key) = rows::partition_key(&item) else { continue };
+            match rows::row_hour(&item) {
+                Some(hour) => page.entries.push((key, hour)),
+                None => page.keys.push(key),
+            }
+        }
+        Ok(page)
+    }
+
+    /// The key's entries that may still be sent: PENDING, in the hours that AWS still takes and those just closed.
+    pub async fn pending(&self, key: &KeyHash, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
+        const HOURS_BACK: usize = 48;
+        let from = std::iter::successors(Some(Hour::containing(now)), |hour| Some(hour.previous())).nth(HOURS_BACK);
+        let mut request = self.table.client().query().table_name(self.table.name()).consistent_read(true);
+        for (name, value) in rows::hours_from(key, from.unwrap_or_else(|| Hour::containing(now))) {
+            request = request.expression_attribute_values(name, value);
+        }
+        let request = request
+            .key_condition_expression("PK = :pk AND SK BETWEEN :from AND :to")
+            .filter_expression("#state = :pending")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":pending", text(EntryState::Pending.as_str()));
+        let answer = request.send().await.map_err(unavailable("DynamoDB Query"))?;
+        answer.items.unwrap_or_default().into_iter().map(rows::read_entry).collect()
+    }
+
+    /// The keys of a buyer who leaves: by licence where the notice names one that a key has, else by product.
+    pub async fn keys_of(&self, leaving: &Leaving) -> Result<Vec<KeyHash>, StoreError> {
+        let found = self.table.all(&rows::buyer_partition(&leaving.customer), "").await?;
+        let license = leaving.license_arn.as_deref().map(license_id);
+        let keys = found.iter().filter(|item| {
+            let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str);
+            match attribute("licenseArn") {
+                Some(arn) => license.is_none_or(|license| license_id(arn) == license),
+                None => leaving.product_code.as_deref().is_none_or(|code| attribute("productCode") == Some(code)),
+            }
+        });
+        Ok(keys.filter_map(|item| rows::sort_key(item)?.strip_prefix("KEY#").and_then(|hash| KeyHash::try_from(hash.to_owned()).ok())).collect())
+    }
+}
+
+/// AWS writes licence ARNs in more than one form; the id at the end is the same in all of them.
+fn license_id(arn: &str) -> &str {
+    arn.rsplit(':').next().unwrap_or(arn)
+}
