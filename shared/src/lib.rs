@@ -3,4 +3,11 @@
 //! An inner ring never names an outer one. Time enters as an argument called `now`; no module reads a clock.
 
 pub mod decisions;
+pub mod effects;
+pub mod environment;
+pub mod outbill;
+pub mod stories;
 pub mod values;
+
+pub use environment::Environment;
+pub use outbill::Outbill;

@@ -265,10 +265,7 @@ fn divide(
         .try_fold(0, |sum: Units, residual| sum.checked_add(residual.units))
         .ok_or(AmountError::TooLarge)?;
     if sum == quantity {
-        return Ok(std::mem::take(residuals)
-            .into_iter()
-            .map(|(bill, residual)| (bill, residual.units))
-            .collect());
+        return Ok(std::mem::take(residuals));
     }
     let mut order: Vec<(bool, BillReference)> = residuals
         .iter()
@@ -278,11 +275,13 @@ fn divide(
     let mut parts = BTreeMap::new();
     let mut rest = quantity;
     for (_, bill) in order {
-        let owed = residuals.get(&bill).map_or(0, |residual| residual.units);
+        let Some(Part { units: owed, ends_at }) = residuals.get(&bill).copied() else {
+            continue;
+        };
         let part = owed.min(rest);
         if part > 0 {
             add_residual(residuals, &bill, part.saturating_neg(), None)?;
-            parts.insert(bill, part);
+            parts.insert(bill, Part { units: part, ends_at });
             rest = rest.checked_sub(part).ok_or(AmountError::TooLarge)?;
         }
     }

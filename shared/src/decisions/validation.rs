@@ -66,6 +66,10 @@ pub enum Culprit {
         source_of_units: String,
         error: AmountError,
     },
+    #[error("the configuration cannot be used: {0}")]
+    Configuration(String),
+    #[error("accountFilter needs account {account}, which could not be had: {reason}")]
+    Account { account: AccountId, reason: String },
     #[error("the bill belongs to configuration {owner}; two configurations of one destination would charge it twice")]
     OwnedByConfiguration { owner: ConfigurationId },
     #[error("dimension {dimension} of buyer {buyer} is metered by organization {owner}; two organizations on one buyer and dimension cannot be told apart at AWS",
@@ -123,6 +127,8 @@ impl Invalid {
             Culprit::Currency { .. }
             | Culprit::NoDefaultDimension { .. }
             | Culprit::Amount { .. }
+            | Culprit::Configuration(_)
+            | Culprit::Account { .. }
             | Culprit::OwnedByConfiguration { .. }
             | Culprit::OwnedByOrganization { .. }
             | Culprit::Held { .. } => None,

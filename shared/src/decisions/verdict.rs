@@ -211,7 +211,13 @@ mod tests {
             hour: "2025-06-10T10".parse().unwrap(),
             quantity: 7,
             state,
-            parts: std::collections::BTreeMap::from([(bill.clone(), Part { units: 7, ends_at: None })]),
+            parts: std::collections::BTreeMap::from([(
+                bill.clone(),
+                Part {
+                    units: 7,
+                    ends_at: None,
+                },
+            )]),
             attempts_started: started,
             attempts_answered: answered,
             attempt,

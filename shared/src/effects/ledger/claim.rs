@@ -54,7 +54,12 @@ pub struct Applied {
 impl Ledger {
     /// Counts and claims: one transaction, or several where DynamoDB's 100 actions do not hold all keys. A key whose rows changed meanwhile
     /// is tried alone, so that one busy key does not hold up the others.
-    pub async fn apply(&self, guard: Option<&Guard>, changes: Vec<KeyChange>, now: Timestamp) -> Result<Applied, StoreError> {
+    pub async fn apply(
+        &self,
+        guard: Option<&Guard>,
+        changes: Vec<KeyChange>,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
         let mut applied = Applied::default();
         let mut waiting = changes;
         while !waiting.is_empty() && !applied.overtaken {
@@ -73,8 +78,13 @@ impl Ledger {
     }
 
     /// A cut-over or a free move: the manifest and the units of the keys that its sources leave, all or nothing. False: rows had changed.
-    pub async fn advance_with(&self, manifest: &Manifest, left: &[KeyChange], now: Timestamp) -> Result<bool, StoreError> {
-        let mut actions = vec![rows::put_manifest(manifest, self.table.name())?];
+    pub async fn advance_with(
+        &self,
+        manifest: &Manifest,
+        left: &[KeyChange],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut actions = self.manifest_actions(manifest)?;
         for change in left {
             actions.extend(self.actions(&manifest.bill, change, now)?);
         }
@@ -94,9 +104,19 @@ impl Ledger {
         fit.count().max(1)
     }
 
-    fn actions(&self, bill: &BillReference, change: &KeyChange, now: Timestamp) -> Result<Vec<TransactWriteItem>, StoreError> {
+    fn actions(
+        &self,
+        bill: &BillReference,
+        change: &KeyChange,
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let table = self.table.name();
-        let mut actions = vec![rows::put_state(&change.state, change.known_version, &now.to_string(), table)?];
+        let mut actions = vec![rows::put_state(
+            &change.state,
+            change.known_version,
+            &now.to_string(),
+            table,
+        )?];
         if change.known_version == 0 {
             actions.push(rows::put_buyer(&change.state, table)?);
         }
@@ -110,7 +130,13 @@ impl Ledger {
     }
 
     /// True if the transaction happened, or the manifest had moved on (`applied.overtaken`).
-    async fn apply_together(&self, guard: Option<&Guard>, changes: &[KeyChange], now: Timestamp, applied: &mut Applied) -> Result<bool, StoreError> {
+    async fn apply_together(
+        &self,
+        guard: Option<&Guard>,
+        changes: &[KeyChange],
+        now: Timestamp,
+        applied: &mut Applied,
+    ) -> Result<bool, StoreError> {
         let mut actions = Vec::new();
         for change in changes {
             let bill = guard.map_or(&change.state.origin.bill, |guard| &guard.bill);
@@ -122,10 +148,16 @@ impl Ledger {
         }
         match self.transact(actions).await? {
             Transacted::Done => {
-                applied.claims.extend(changes.iter().flat_map(|change| change.entries.iter().cloned().map(Claim)));
+                applied.claims.extend(
+                    changes
+                        .iter()
+                        .flat_map(|change| change.entries.iter().cloned().map(Claim)),
+                );
                 Ok(true)
             }
-            Transacted::Refused(refusals) if guard.is_some() && refusals.iter().any(|refusal| refusal.action == check) => {
+            Transacted::Refused(refusals)
+                if guard.is_some() && refusals.iter().any(|refusal| refusal.action == check) =>
+            {
                 applied.overtaken = true;
                 Ok(true)
             }

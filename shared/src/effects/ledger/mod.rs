@@ -34,7 +34,9 @@ use crate::values::manifest::Manifest;
 use crate::values::usage_key::KeyHash;
 
 pub use claim::{Applied, Guard, KeyChange};
-pub use record::{Recorded, Settlement};
+pub use record::Recorded;
+pub(crate) use record::new_entry;
+pub(crate) use rows::{USAGE_PREFIX, bill_partition, bills_partition};
 pub use work::WorkPage;
 
 /// The proof that an entry is durably ours and that an attempt to send it is durably started.
@@ -71,7 +73,11 @@ pub struct KeyRow {
 impl KeyRow {
     /// What committed entries hold for the bill: its units less what is not claimed yet.
     pub fn attributed(&self, bill: &BillReference) -> Units {
-        let residual = self.state.as_ref().and_then(|state| state.residuals.get(bill)).map_or(0, |residual| residual.units);
+        let residual = self
+            .state
+            .as_ref()
+            .and_then(|state| state.residuals.get(bill))
+            .map_or(0, |residual| residual.units);
         self.units.unwrap_or_default().saturating_sub(residual)
     }
 }
@@ -99,14 +105,26 @@ impl Ledger {
 
     /// Writes a manifest if its known revision still stands; false if another worker was faster.
     pub async fn advance(&self, manifest: &Manifest) -> Result<bool, StoreError> {
-        match self.table.transact(vec![rows::put_manifest(manifest, self.table.name())?]).await? {
+        match self.transact(self.manifest_actions(manifest)?).await? {
             Transacted::Done => Ok(true),
             Transacted::Refused(_) => Ok(false),
         }
     }
 
+    fn manifest_actions(&self, manifest: &Manifest) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let mut actions = vec![rows::put_manifest(manifest, self.table.name())?];
+        if manifest.revision == 1 && manifest.owner.is_some() {
+            actions.push(rows::list_bill(manifest, self.table.name())?);
+        }
+        Ok(actions)
+    }
+
     /// States of keys, and one bill's units on each, strongly consistent.
-    pub async fn key_rows(&self, bill: &BillReference, keys: &[KeyHash]) -> Result<BTreeMap<KeyHash, KeyRow>, StoreError> {
+    pub async fn key_rows(
+        &self,
+        bill: &BillReference,
+        keys: &[KeyHash],
+    ) -> Result<BTreeMap<KeyHash, KeyRow>, StoreError> {
         let bill_row = rows::bill_row(bill);
         let wanted = keys.iter().flat_map(|key| {
             let partition = rows::key_partition(key);
@@ -114,7 +132,9 @@ impl Ledger {
         });
         let mut found: BTreeMap<KeyHash, KeyRow> = keys.iter().map(|key| (key.clone(), KeyRow::default())).collect();
         for item in self.get_all(wanted.collect()).await? {
-            let Some(row) = rows::partition_key(&item).and_then(|key| found.get_mut(&key)) else { continue };
+            let Some(row) = rows::partition_key(&item).and_then(|key| found.get_mut(&key)) else {
+                continue;
+            };
             if rows::sort_key(&item) == Some(rows::STATE) {
                 row.state = Some(rows::read_state(item)?);
             } else {
@@ -126,7 +146,11 @@ impl Ledger {
 
     /// The state of one key.
     pub async fn state(&self, key: &KeyHash) -> Result<Option<KeyState>, StoreError> {
-        self.table.get(&rows::key_partition(key), rows::STATE).await?.map(rows::read_state).transpose()
+        self.table
+            .get(&rows::key_partition(key), rows::STATE)
+            .await?
+            .map(rows::read_state)
+            .transpose()
     }
 
     /// One entry.
@@ -140,9 +164,16 @@ impl Ledger {
         let mut waiting = keys;
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(BATCH_GET_ITEMS_MAX));
-            let wanted = KeysAndAttributes::builder().set_keys(Some(waiting)).consistent_read(true).build();
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(waiting))
+                .consistent_read(true)
+                .build();
             let wanted = wanted.map_err(|error| StoreError::other("DynamoDB BatchGetItem", error))?;
-            let request = self.table.client().batch_get_item().request_items(self.table.name(), wanted);
+            let request = self
+                .table
+                .client()
+                .batch_get_item()
+                .request_items(self.table.name(), wanted);
             let answer = request.send().await.map_err(unavailable("DynamoDB BatchGetItem"))?;
             found.extend(answer.responses.unwrap_or_default().into_values().flatten());
             let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values();

@@ -30,15 +30,12 @@ pub struct Recorded {
 
 impl Recorded {
     fn plain(entry: Entry) -> Recorded {
-        Recorded { entry, follow_up: None, blocked: None }
+        Recorded {
+            entry,
+            follow_up: None,
+            blocked: None,
+        }
     }
-}
-
-/// An answer for a claim.
-#[derive(Debug, Clone)]
-pub struct Settlement {
-    pub claim: Claim,
-    pub answer: Answer,
 }
 
 /// A change of an entry with what it does to its key.
@@ -50,7 +47,11 @@ struct Change {
 
 impl Ledger {
     /// Records receipts: together where all is as it was claimed, one by one where something raced. Every answer is recorded or an error.
-    pub async fn record_accepted(&self, accepted: Vec<(Claim, String)>, now: Timestamp) -> Result<Vec<Recorded>, LedgerError> {
+    pub async fn record_accepted(
+        &self,
+        accepted: Vec<(Claim, String)>,
+        now: Timestamp,
+    ) -> Result<Vec<Recorded>, LedgerError> {
         let mut recorded = Vec::new();
         let mut waiting = accepted;
         while !waiting.is_empty() {
@@ -61,7 +62,11 @@ impl Ledger {
             });
             let rest = waiting.split_off(fit.count().max(1));
             if self.record_together(&waiting).await? {
-                recorded.extend(waiting.into_iter().map(|(claim, id)| Recorded::plain(accepted_entry(claim.0, id))));
+                recorded.extend(
+                    waiting
+                        .into_iter()
+                        .map(|(claim, id)| Recorded::plain(accepted_entry(claim.0, id))),
+                );
             } else {
                 for (claim, metering_record_id) in waiting {
                     recorded.push(self.record(claim, Answer::Success { metering_record_id }, now).await?);
@@ -110,13 +115,23 @@ impl Ledger {
                 return Ok(recorded);
             }
         }
-        Err(LedgerError::Contended { key: hash, tries: TRIES_MAX })
+        Err(LedgerError::Contended {
+            key: hash,
+            tries: TRIES_MAX,
+        })
     }
 
     /// Starts another attempt on a pending entry; `None` if it is pending no more. Closes it instead when AWS takes it no longer.
-    pub async fn start_attempt(&self, key: &KeyHash, hour: Hour, now: Timestamp) -> Result<Option<Result<Claim, Recorded>>, LedgerError> {
+    pub async fn start_attempt(
+        &self,
+        key: &KeyHash,
+        hour: Hour,
+        now: Timestamp,
+    ) -> Result<Option<Result<Claim, Recorded>>, LedgerError> {
         for _ in 0..TRIES_MAX {
-            let Some(entry) = self.entry(key, hour).await? else { return Ok(None) };
+            let Some(entry) = self.entry(key, hour).await? else {
+                return Ok(None);
+            };
             if entry.state != EntryState::Pending || entry.observed.is_some() {
                 return Ok(None);
             }
@@ -126,7 +141,10 @@ impl Ledger {
                     None => continue,
                 }
             }
-            let started = Entry { attempts_started: entry.attempts_started.saturating_add(1), ..entry.clone() };
+            let started = Entry {
+                attempts_started: entry.attempts_started.saturating_add(1),
+                ..entry.clone()
+            };
             let update = rows::EntryUpdate {
                 before: &entry,
                 state: EntryState::Pending,
@@ -135,15 +153,27 @@ impl Ledger {
                 metering_record_id: None,
                 reason: None,
             };
-            if let Transacted::Done = self.transact(vec![rows::update_entry(&update, self.table.name())?]).await? {
+            if let Transacted::Done = self
+                .transact(vec![rows::update_entry(&update, self.table.name())?])
+                .await?
+            {
                 return Ok(Some(Ok(Claim(started))));
             }
         }
-        Err(LedgerError::Contended { key: key.clone(), tries: TRIES_MAX })
+        Err(LedgerError::Contended {
+            key: key.clone(),
+            tries: TRIES_MAX,
+        })
     }
 
     /// One try at a transition: the entry, and its key's state where that changes, in one transaction. `None`: rows had changed.
-    async fn settle(&self, entry: Entry, transition: &Transition, id: Option<&str>, now: Timestamp) -> Result<Option<Recorded>, LedgerError> {
+    async fn settle(
+        &self,
+        entry: Entry,
+        transition: &Transition,
+        id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<Recorded>, LedgerError> {
         let change = self.change(&entry, transition, now).await?;
         let table = self.table.name();
         let after = Entry {
@@ -174,14 +204,22 @@ impl Ledger {
             }
         }
         Ok(match self.transact(actions).await? {
-            Transacted::Done => Some(Recorded { entry: after, follow_up: change.follow_up.map(Claim), blocked: change.blocked }),
+            Transacted::Done => Some(Recorded {
+                entry: after,
+                follow_up: change.follow_up.map(Claim),
+                blocked: change.blocked,
+            }),
             Transacted::Refused(_) => None,
         })
     }
 
     async fn change(&self, entry: &Entry, transition: &Transition, now: Timestamp) -> Result<Change, LedgerError> {
         if transition.effect == KeyEffect::Nothing {
-            return Ok(Change { state: None, follow_up: None, blocked: None });
+            return Ok(Change {
+                state: None,
+                follow_up: None,
+                blocked: None,
+            });
         }
         let hash = entry.key.hash();
         let Some(mut state) = self.state(&hash).await? else {
@@ -221,14 +259,24 @@ impl Ledger {
             state.blocked.clone_from(&blocked);
         }
         state.dirty = state.total > state.committed;
-        Ok(Change { state: Some(state), follow_up, blocked })
+        Ok(Change {
+            state: Some(state),
+            follow_up,
+            blocked,
+        })
     }
 
     /// Whether AWS accepted any entry of the key. Read from the newest back, because nearly every entry is accepted.
     async fn was_ever_accepted(&self, key: &KeyHash) -> Result<bool, StoreError> {
         let mut start = None;
         loop {
-            let request = self.table.client().query().table_name(self.table.name()).consistent_read(true).scan_index_forward(false);
+            let request = self
+                .table
+                .client()
+                .query()
+                .table_name(self.table.name())
+                .consistent_read(true)
+                .scan_index_forward(false);
             let request = request
                 .key_condition_expression("PK = :pk AND begins_with(SK, :prefix)")
                 .filter_expression("#state = :accepted")
@@ -287,7 +335,10 @@ fn recommit(state: &mut KeyState, entry: &Entry) -> Result<(), AmountError> {
 
 /// `sign` 1 gives the entry's quantity back to the bills, -1 takes it again.
 fn move_parts(state: &mut KeyState, entry: &Entry, sign: Units) -> Result<(), AmountError> {
-    let committed = entry.quantity.checked_mul(sign).and_then(|moved| state.committed.checked_sub(moved));
+    let committed = entry
+        .quantity
+        .checked_mul(sign)
+        .and_then(|moved| state.committed.checked_sub(moved));
     state.committed = committed.ok_or(AmountError::TooLarge)?;
     for (bill, part) in &entry.parts {
         let units = part.units.checked_mul(sign).ok_or(AmountError::TooLarge)?;

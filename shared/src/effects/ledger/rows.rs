@@ -9,6 +9,7 @@ use crate::values::amount::Units;
 use crate::values::bill::BillReference;
 use crate::values::entry::{Entry, EntryState, KeyState};
 use crate::values::hour::Hour;
+use crate::values::ids::OrganizationId;
 use crate::values::manifest::Manifest;
 use crate::values::usage_key::KeyHash;
 
@@ -21,10 +22,17 @@ const WORK_SHARD: &str = "workShard";
 const WORK_AT: &str = "workAt";
 const WORK_SHARD_PREFIX: &str = "WORK#";
 /// One shard per first digit of a key's hash.
-pub(super) const WORK_SHARDS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+pub(super) const WORK_SHARDS: [char; 16] = [
+    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+];
 
 pub(crate) fn bill_partition(bill: &BillReference) -> String {
     format!("BILL#{bill}")
+}
+
+/// The list of an organization's metered bills.
+pub(crate) fn bills_partition(organization: &OrganizationId) -> String {
+    format!("ORG#{organization}#BILLS")
 }
 
 pub(super) fn key_partition(key: &KeyHash) -> String {
@@ -66,7 +74,9 @@ pub(super) fn sort_key(item: &Item) -> Option<&str> {
 
 /// The usage key that a row belongs to.
 pub(super) fn partition_key(item: &Item) -> Option<KeyHash> {
-    attribute(item, PK)?.strip_prefix(KEY_PREFIX).and_then(|hash| KeyHash::try_from(hash.to_owned()).ok())
+    attribute(item, PK)?
+        .strip_prefix(KEY_PREFIX)
+        .and_then(|hash| KeyHash::try_from(hash.to_owned()).ok())
 }
 
 /// The hour of an entry's row.
@@ -75,8 +85,13 @@ pub(super) fn row_hour(item: &Item) -> Option<Hour> {
 }
 
 pub(super) fn read<T: DeserializeOwned>(item: Item, what: &str) -> Result<T, StoreError> {
-    let key = format!("{} {}", attribute(&item, PK).unwrap_or("?"), attribute(&item, SK).unwrap_or("?"));
-    serde_dynamo::aws_sdk_dynamodb_1::from_item(item).map_err(|error| StoreError::corrupt(key, format!("{what} ({error})")))
+    let key = format!(
+        "{} {}",
+        attribute(&item, PK).unwrap_or("?"),
+        attribute(&item, SK).unwrap_or("?")
+    );
+    serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
+        .map_err(|error| StoreError::corrupt(key, format!("{what} ({error})")))
 }
 
 pub(super) fn read_state(item: Item) -> Result<KeyState, StoreError> {
@@ -92,7 +107,8 @@ pub(super) fn bill_units(item: &Item) -> Result<Units, StoreError> {
 }
 
 fn item(value: &impl Serialize, pk: &str, sk: &str) -> Result<Item, StoreError> {
-    let mut item: Item = serde_dynamo::aws_sdk_dynamodb_1::to_item(value).map_err(|error| StoreError::other("writing a row", error))?;
+    let mut item: Item =
+        serde_dynamo::aws_sdk_dynamodb_1::to_item(value).map_err(|error| StoreError::other("writing a row", error))?;
     item.insert(PK.to_owned(), text(pk));
     item.insert(SK.to_owned(), text(sk));
     Ok(item)
@@ -106,29 +122,52 @@ fn with_work(mut item: Item, key: &KeyHash, at: &str) -> Item {
 }
 
 /// An action of a transaction from its parts; the SDK's builders fail only where a required part is missing, and none is.
-pub(super) fn action<T>(built: Result<T, aws_sdk_dynamodb::error::BuildError>, wrap: fn(aws_sdk_dynamodb::types::builders::TransactWriteItemBuilder, T) -> aws_sdk_dynamodb::types::builders::TransactWriteItemBuilder) -> Result<TransactWriteItem, StoreError> {
+pub(super) fn action<T>(
+    built: Result<T, aws_sdk_dynamodb::error::BuildError>,
+    wrap: fn(
+        aws_sdk_dynamodb::types::builders::TransactWriteItemBuilder,
+        T,
+    ) -> aws_sdk_dynamodb::types::builders::TransactWriteItemBuilder,
+) -> Result<TransactWriteItem, StoreError> {
     let built = built.map_err(|error| StoreError::other("writing a transaction", error))?;
     Ok(wrap(TransactWriteItem::builder(), built).build())
 }
 
 pub(super) fn put_manifest(manifest: &Manifest, table: &str) -> Result<TransactWriteItem, StoreError> {
-    let mut row = item(manifest, &bill_partition(&manifest.bill), MANIFEST)?;
-    if manifest.owner.is_some() {
-        let list = format!("ORG#{}#BILLS", manifest.bill.organization);
-        row.insert("destinationKey".to_owned(), text(list));
-        if let Some(account) = &manifest.account {
-            row.insert("entityKey".to_owned(), text(format!("ORG#{}#BILLS#{account}", manifest.bill.organization)));
-        }
-    }
+    let row = item(manifest, &bill_partition(&manifest.bill), MANIFEST)?;
     let put = Put::builder().table_name(table).set_item(Some(row));
     let put = match manifest.revision.saturating_sub(1) {
         0 => put.condition_expression("attribute_not_exists(PK)"),
-        known => put.condition_expression("revision = :revision").expression_attribute_values(":revision", number(known)),
+        known => put
+            .condition_expression("revision = :revision")
+            .expression_attribute_values(":revision", number(known)),
     };
     action(put.build(), |builder, put| builder.put(put))
 }
 
-pub(super) fn check_manifest(bill: &BillReference, revision: i64, table: &str) -> Result<TransactWriteItem, StoreError> {
+/// The bill in the usage report's list, in the order in which bills were first metered.
+pub(super) fn list_bill(manifest: &Manifest, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let bill = &manifest.bill;
+    let mut row = key(
+        &bills_partition(&bill.organization),
+        &format!("{:.0}#{}", manifest.first_seen, bill.bill),
+    );
+    row.insert("bill".to_owned(), text(bill.bill.as_str()));
+    if let Some(account) = &manifest.account {
+        row.insert("account".to_owned(), text(account.as_str()));
+    }
+    if let Some(start_date) = &manifest.start_date {
+        row.insert("startDate".to_owned(), text(start_date));
+    }
+    let put = Put::builder().table_name(table).set_item(Some(row));
+    action(put.build(), |builder, put| builder.put(put))
+}
+
+pub(super) fn check_manifest(
+    bill: &BillReference,
+    revision: i64,
+    table: &str,
+) -> Result<TransactWriteItem, StoreError> {
     let check = ConditionCheck::builder()
         .table_name(table)
         .set_key(Some(key(&bill_partition(bill), MANIFEST)))
@@ -139,27 +178,43 @@ pub(super) fn check_manifest(bill: &BillReference, revision: i64, table: &str) -
 
 /// Writes a state over the one of version `known`; 0 for the first.
 pub(super) fn put_state(state: &KeyState, known: i64, now: &str, table: &str) -> Result<TransactWriteItem, StoreError> {
-    let state = KeyState { version: known.saturating_add(1), ..state.clone() };
+    let state = KeyState {
+        version: known.saturating_add(1),
+        ..state.clone()
+    };
     let hash = state.hash();
     let row = item(&state, &key_partition(&hash), STATE)?;
-    let row = if state.is_claimable() { with_work(row, &hash, &format!("{now}#{hash}")) } else { row };
+    let row = if state.is_claimable() {
+        with_work(row, &hash, &format!("{now}#{hash}"))
+    } else {
+        row
+    };
     let put = Put::builder().table_name(table).set_item(Some(row));
     let put = if known == 0 {
         put.condition_expression("attribute_not_exists(PK)")
     } else {
-        put.condition_expression("version = :version").expression_attribute_values(":version", number(known))
+        put.condition_expression("version = :version")
+            .expression_attribute_values(":version", number(known))
     };
     action(put.build(), |builder, put| builder.put(put))
 }
 
 /// Counts a bill's units on a key in place of `before`.
-pub(super) fn put_bill_units(key: &KeyHash, bill: &BillReference, before: Option<Units>, after: Units, table: &str) -> Result<TransactWriteItem, StoreError> {
+pub(super) fn put_bill_units(
+    key: &KeyHash,
+    bill: &BillReference,
+    before: Option<Units>,
+    after: Units,
+    table: &str,
+) -> Result<TransactWriteItem, StoreError> {
     let mut row = self::key(&key_partition(key), &bill_row(bill));
     row.insert("units".to_owned(), number(after));
     let put = Put::builder().table_name(table).set_item(Some(row));
     let put = match before {
         None => put.condition_expression("attribute_not_exists(PK)"),
-        Some(before) => put.condition_expression("units = :before").expression_attribute_values(":before", number(before)),
+        Some(before) => put
+            .condition_expression("units = :before")
+            .expression_attribute_values(":before", number(before)),
     };
     action(put.build(), |builder, put| builder.put(put))
 }
@@ -167,14 +222,24 @@ pub(super) fn put_bill_units(key: &KeyHash, bill: &BillReference, before: Option
 /// A new entry, in an hour that has none.
 pub(super) fn put_entry(entry: &Entry, table: &str) -> Result<TransactWriteItem, StoreError> {
     let hash = entry.key.hash();
-    let row = with_work(item(entry, &key_partition(&hash), &hour_row(entry.hour))?, &hash, &format!("{}#{hash}", entry.hour));
-    let put = Put::builder().table_name(table).set_item(Some(row)).condition_expression("attribute_not_exists(PK)");
+    let row = with_work(
+        item(entry, &key_partition(&hash), &hour_row(entry.hour))?,
+        &hash,
+        &format!("{}#{hash}", entry.hour),
+    );
+    let put = Put::builder()
+        .table_name(table)
+        .set_item(Some(row))
+        .condition_expression("attribute_not_exists(PK)");
     action(put.build(), |builder, put| builder.put(put))
 }
 
 /// Where a leaving buyer's keys are found.
 pub(super) fn put_buyer(state: &KeyState, table: &str) -> Result<TransactWriteItem, StoreError> {
-    let mut row = key(&buyer_partition(state.key.buyer.customer()), &format!("{KEY_PREFIX}{}", state.hash()));
+    let mut row = key(
+        &buyer_partition(state.key.buyer.customer()),
+        &format!("{KEY_PREFIX}{}", state.hash()),
+    );
     row.insert("productCode".to_owned(), text(&state.origin.connection.product_code));
     if let crate::values::usage_key::Buyer::License { license_arn, .. } = &state.key.buyer {
         row.insert("licenseArn".to_owned(), text(license_arn));
@@ -184,9 +249,17 @@ pub(super) fn put_buyer(state: &KeyState, table: &str) -> Result<TransactWriteIt
 }
 
 /// One bill's part of an accepted entry, for the usage report.
-pub(super) fn put_usage(entry: &Entry, bill: &BillReference, units: Units, table: &str) -> Result<TransactWriteItem, StoreError> {
+pub(super) fn put_usage(
+    entry: &Entry,
+    bill: &BillReference,
+    units: Units,
+    table: &str,
+) -> Result<TransactWriteItem, StoreError> {
     let dimension = format!("{}-{}", entry.origin.connection.product_code, entry.key.dimension);
-    let mut row = key(&bill_partition(bill), &usage_row(&dimension, entry.hour, &entry.key.hash()));
+    let mut row = key(
+        &bill_partition(bill),
+        &usage_row(&dimension, entry.hour, &entry.key.hash()),
+    );
     row.insert("units".to_owned(), number(units));
     row.insert("dimension".to_owned(), text(dimension));
     row.insert("hour".to_owned(), text(entry.hour.to_string()));
@@ -207,11 +280,17 @@ pub(super) struct EntryUpdate<'a> {
 /// An update of an entry's outcome, on condition that state and attempts are as they were read. Hour, quantity and parts stay.
 pub(super) fn update_entry(update: &EntryUpdate<'_>, table: &str) -> Result<TransactWriteItem, StoreError> {
     let entry = update.before;
-    let mut set = vec!["#state = :state", "attemptsStarted = :started", "attemptsAnswered = :answered"];
+    let mut set = vec![
+        "#state = :state",
+        "attemptsStarted = :started",
+        "attemptsAnswered = :answered",
+    ];
     let mut request = Update::builder()
         .table_name(table)
         .set_key(Some(key(&key_partition(&entry.key.hash()), &hour_row(entry.hour))))
-        .condition_expression("#state = :known AND attemptsStarted = :knownStarted AND attemptsAnswered = :knownAnswered")
+        .condition_expression(
+            "#state = :known AND attemptsStarted = :knownStarted AND attemptsAnswered = :knownAnswered",
+        )
         .expression_attribute_names("#state", "state")
         .expression_attribute_values(":state", text(update.state.as_str()))
         .expression_attribute_values(":started", number(update.started))
@@ -225,16 +304,24 @@ pub(super) fn update_entry(update: &EntryUpdate<'_>, table: &str) -> Result<Tran
     }
     if let Some(reason) = update.reason {
         set.push("#reason = :reason");
-        request = request.expression_attribute_names("#reason", "reason").expression_attribute_values(":reason", text(reason));
+        request = request
+            .expression_attribute_names("#reason", "reason")
+            .expression_attribute_values(":reason", text(reason));
     }
     let mut expression = format!("SET {}", set.join(", "));
     if update.state != EntryState::Pending {
         expression.push_str(&format!(" REMOVE {WORK_SHARD}, {WORK_AT}"));
     }
-    action(request.update_expression(expression).build(), |builder, update| builder.update(update))
+    action(request.update_expression(expression).build(), |builder, update| {
+        builder.update(update)
+    })
 }
 
 /// Values of a query for the entries from `from` on.
 pub(super) fn hours_from(key: &KeyHash, from: Hour) -> [(&'static str, AttributeValue); 3] {
-    [(":pk", text(key_partition(key))), (":from", text(hour_row(from))), (":to", text(format!("{HOUR_PREFIX}~")))]
+    [
+        (":pk", text(key_partition(key))),
+        (":from", text(hour_row(from))),
+        (":to", text(format!("{HOUR_PREFIX}~"))),
+    ]
 }

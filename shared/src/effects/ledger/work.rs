@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{Ledger, rows};
+use super::{Claim, Ledger, rows};
 use crate::effects::row::{Item, text};
 use crate::effects::store_error::unavailable;
 use crate::effects::table::{StoreError, WORK_INDEX};
 use crate::values::entry::{Entry, EntryState};
 use crate::values::hour::Hour;
+use crate::values::ids::RunId;
 use crate::values::message::{FLUSH_PAGE_MAX, Leaving};
 use crate::values::usage_key::KeyHash;
 
@@ -29,15 +30,26 @@ impl Ledger {
     /// One page of one shard. A hint: rows may be missing that were written a moment ago, and gone that it lists.
     pub async fn work(&self, shard: char, start: Option<Item>) -> Result<WorkPage, StoreError> {
         let limit = i32::try_from(FLUSH_PAGE_MAX).unwrap_or(i32::MAX);
-        let request = self.table.client().query().table_name(self.table.name()).index_name(WORK_INDEX).limit(limit);
+        let request = self
+            .table
+            .client()
+            .query()
+            .table_name(self.table.name())
+            .index_name(WORK_INDEX)
+            .limit(limit);
         let request = request
             .key_condition_expression("workShard = :shard")
             .expression_attribute_values(":shard", text(rows::work_shard(shard)))
             .set_exclusive_start_key(start);
         let answer = request.send().await.map_err(unavailable("DynamoDB Query"))?;
-        let mut page = WorkPage { next: answer.last_evaluated_key, ..WorkPage::default() };
+        let mut page = WorkPage {
+            next: answer.last_evaluated_key,
+            ..WorkPage::default()
+        };
         for item in answer.items.unwrap_or_default() {
-            let Some(key) = rows::partition_key(&item) else { continue };
+            let Some(key) = rows::partition_key(&item) else {
+                continue;
+            };
             match rows::row_hour(&item) {
                 Some(hour) => page.entries.push((key, hour)),
                 None => page.keys.push(key),
@@ -50,7 +62,12 @@ impl Ledger {
     pub async fn pending(&self, key: &KeyHash, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
         const HOURS_BACK: usize = 48;
         let from = std::iter::successors(Some(Hour::containing(now)), |hour| Some(hour.previous())).nth(HOURS_BACK);
-        let mut request = self.table.client().query().table_name(self.table.name()).consistent_read(true);
+        let mut request = self
+            .table
+            .client()
+            .query()
+            .table_name(self.table.name())
+            .consistent_read(true);
         for (name, value) in rows::hours_from(key, from.unwrap_or_else(|| Hour::containing(now))) {
             request = request.expression_attribute_values(name, value);
         }
@@ -60,7 +77,30 @@ impl Ledger {
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":pending", text(EntryState::Pending.as_str()));
         let answer = request.send().await.map_err(unavailable("DynamoDB Query"))?;
-        answer.items.unwrap_or_default().into_iter().map(rows::read_entry).collect()
+        answer
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .map(rows::read_entry)
+            .collect()
+    }
+
+    /// The claims of one run whose first attempt has not been sent: durable although the answer of their transaction was lost.
+    pub(crate) async fn claims_of_run(
+        &self,
+        key: &KeyHash,
+        run: &RunId,
+        now: Timestamp,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let own =
+            |entry: &Entry| entry.origin.run == *run && entry.attempts_started == 1 && entry.attempts_answered == 0;
+        Ok(self
+            .pending(key, now)
+            .await?
+            .into_iter()
+            .filter(own)
+            .map(Claim)
+            .collect())
     }
 
     /// The keys of a buyer who leaves: by licence where the notice names one that a key has, else by product.
@@ -71,10 +111,19 @@ impl Ledger {
             let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str);
             match attribute("licenseArn") {
                 Some(arn) => license.is_none_or(|license| license_id(arn) == license),
-                None => leaving.product_code.as_deref().is_none_or(|code| attribute("productCode") == Some(code)),
+                None => leaving
+                    .product_code
+                    .as_deref()
+                    .is_none_or(|code| attribute("productCode") == Some(code)),
             }
         });
-        Ok(keys.filter_map(|item| rows::sort_key(item)?.strip_prefix("KEY#").and_then(|hash| KeyHash::try_from(hash.to_owned()).ok())).collect())
+        Ok(keys
+            .filter_map(|item| {
+                rows::sort_key(item)?
+                    .strip_prefix("KEY#")
+                    .and_then(|hash| KeyHash::try_from(hash.to_owned()).ok())
+            })
+            .collect())
     }
 }
 

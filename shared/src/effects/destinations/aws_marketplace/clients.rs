@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aws_config::{Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_sdk_marketplacemetering::Client;
-use aws_sdk_marketplacemetering::config::timeout::TimeoutConfig;
 use aws_sdk_marketplacemetering::config::retry::RetryConfig;
+use aws_sdk_marketplacemetering::config::timeout::TimeoutConfig;
 
 use super::pace::Pace;
 use crate::values::credential::{AwsRole, IntegrationCredential};
@@ -30,7 +30,7 @@ pub struct AwsMarketplace {
 #[derive(Debug, Default)]
 struct Kept {
     /// By role and region, so that a credential whose role changes gets another client.
-    clients: HashMap<(Option<AwsRole>, String), Client>,
+    clients: HashMap<(Option<(String, String)>, String), Client>,
     /// By AWS account and region, as AWS counts.
     paces: HashMap<(String, String), Arc<Pace>>,
 }
@@ -43,17 +43,29 @@ pub(super) struct Paced {
 
 impl AwsMarketplace {
     pub fn new(sdk: &SdkConfig) -> AwsMarketplace {
-        AwsMarketplace { sdk: sdk.clone(), kept: Arc::default() }
+        AwsMarketplace {
+            sdk: sdk.clone(),
+            kept: Arc::default(),
+        }
     }
 
     /// The client of a connection.
     pub(super) async fn client(&self, connection: &Connection, credential: &IntegrationCredential) -> Paced {
         let role = credential.aws.clone();
-        let client_name = (role.clone(), connection.region.clone());
-        let account = role.as_ref().map_or_else(|| OWN_ACCOUNT.to_owned(), |role| role.account_id.clone());
+        let client_name = (
+            role.as_ref().map(|role| (role.arn(), role.external_id.clone())),
+            connection.region.clone(),
+        );
+        let account = role
+            .as_ref()
+            .map_or_else(|| OWN_ACCOUNT.to_owned(), |role| role.account_id.clone());
         let (known, pace) = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let pace = kept.paces.entry((account, connection.region.clone())).or_insert_with(|| Arc::new(Pace::new())).clone();
+            let pace = kept
+                .paces
+                .entry((account, connection.region.clone()))
+                .or_insert_with(|| Arc::new(Pace::new()))
+                .clone();
             (kept.clients.get(&client_name).cloned(), pace)
         };
         if let Some(client) = known {
@@ -66,14 +78,19 @@ impl AwsMarketplace {
     }
 
     async fn make(&self, role: Option<&AwsRole>, region: &str) -> Client {
-        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build();
+        let timeouts = TimeoutConfig::builder()
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build();
         let config = aws_sdk_marketplacemetering::config::Builder::from(&self.sdk)
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts);
         let config = match role {
             Some(role) => {
-                let assumed = AssumeRoleProvider::builder(role.arn()).session_name(SESSION_NAME).external_id(&role.external_id);
+                let assumed = AssumeRoleProvider::builder(role.arn())
+                    .session_name(SESSION_NAME)
+                    .external_id(&role.external_id);
                 config.credentials_provider(assumed.configure(&self.sdk).build().await)
             }
             None => config,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+    BeforeTransmitInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
@@ -13,6 +14,9 @@ use aws_smithy_types::config_bag::ConfigBag;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::values::hour::Hour;
+use crate::values::usage_key::KeyHash;
 
 const CUSTOMER_IDENTIFIER: &str = "CustomerIdentifier";
 
@@ -26,6 +30,9 @@ pub struct Exchange {
     pub status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<Value>,
+    /// The entries whose records the call held.
+    #[serde(skip)]
+    pub entries: Vec<(KeyHash, Hour)>,
     /// AWS's clock, from its `Date` header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<Timestamp>,
@@ -69,7 +76,12 @@ impl Intercept for Wire {
         let request = context.request_mut();
         let bytes = request.body().bytes().ok_or("the request's body is not in memory")?;
         let mut body: Value = serde_json::from_slice(bytes)?;
-        for record in body.get_mut("UsageRecords").and_then(Value::as_array_mut).into_iter().flatten() {
+        for record in body
+            .get_mut("UsageRecords")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             if let Some(record) = record.as_object_mut()
                 && record.get(CUSTOMER_IDENTIFIER).and_then(Value::as_str) == Some("")
             {
@@ -122,7 +134,10 @@ mod tests {
 
     #[test]
     fn aws_tells_the_time() {
-        assert_eq!(http_date("Tue, 10 Jun 2025 10:59:59 GMT"), "2025-06-10T10:59:59Z".parse().ok());
+        assert_eq!(
+            http_date("Tue, 10 Jun 2025 10:59:59 GMT"),
+            "2025-06-10T10:59:59Z".parse().ok()
+        );
         assert_eq!(http_date("yesterday"), None);
     }
 }

@@ -46,14 +46,22 @@ enum Called {
     /// AWS answered record by record.
     Answered(Vec<(Claim, Answer)>),
     /// One bad record rejected the batch; nothing of it was processed.
-    Rejected { kind: BadRecord, message: String, aws_now: Option<Timestamp> },
+    Rejected {
+        kind: BadRecord,
+        message: String,
+        aws_now: Option<Timestamp>,
+    },
     /// The same answer for all.
     All(Answer),
 }
 
 impl AwsMarketplace {
     /// Sends claims, at most 25 a call, several calls at once, within AWS's quota. `credential` gives the role of a connection.
-    pub async fn submit(&self, claims: Vec<Claim>, credential: impl Fn(&Connection) -> Result<IntegrationCredential, String>) -> Submission {
+    pub async fn submit(
+        &self,
+        claims: Vec<Claim>,
+        credential: impl Fn(&Connection) -> Result<IntegrationCredential, String>,
+    ) -> Submission {
         let calls = batch::calls(claims, Claim::entry);
         let running = calls.into_iter().map(|(connection, name, claims)| {
             let credential = credential(&connection);
@@ -77,7 +85,13 @@ impl AwsMarketplace {
     }
 
     /// One batch: sent, halved where AWS rejects it for one record, and sent again where AWS surely did not take it.
-    async fn send(&self, paced: &clients::Paced, connection: &Connection, name: ProductName, claims: Vec<Claim>) -> Submission {
+    async fn send(
+        &self,
+        paced: &clients::Paced,
+        connection: &Connection,
+        name: ProductName,
+        claims: Vec<Claim>,
+    ) -> Submission {
         let mut submission = Submission::default();
         let mut waiting: Vec<(Vec<Claim>, u32)> = vec![(claims, 1)];
         while let Some((claims, tries)) = waiting.pop() {
@@ -86,20 +100,25 @@ impl AwsMarketplace {
             submission.exchanges.push(exchange);
             match called {
                 Called::Answered(answers) => {
-                    let (again, done): (Vec<_>, Vec<_>) = answers
-                        .into_iter()
-                        .partition(|(_, answer)| tries < NOT_TAKEN_TRIES_MAX && matches!(answer, Answer::NotTaken { .. }));
+                    let (again, done): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, answer)| {
+                        tries < NOT_TAKEN_TRIES_MAX && matches!(answer, Answer::NotTaken { .. })
+                    });
                     submission.answers.extend(done);
                     if !again.is_empty() {
                         tokio::time::sleep(pace::jittered(NOT_TAKEN_PAUSE, tries)).await;
-                        waiting.push((again.into_iter().map(|(claim, _)| claim).collect(), tries.saturating_add(1)));
+                        waiting.push((
+                            again.into_iter().map(|(claim, _)| claim).collect(),
+                            tries.saturating_add(1),
+                        ));
                     }
                 }
                 Called::Rejected { kind, message, aws_now } => {
                     let mut claims = claims;
                     let second = claims.split_off(claims.len().div_ceil(2));
                     if second.is_empty() {
-                        submission.answers.extend(claims.into_iter().map(|claim| culprit(claim, kind, &message, aws_now)));
+                        submission
+                            .answers
+                            .extend(claims.into_iter().map(|claim| culprit(claim, kind, &message, aws_now)));
                     } else {
                         waiting.push((second, tries));
                         waiting.push((claims, tries));
@@ -111,7 +130,9 @@ impl AwsMarketplace {
                 }
                 Called::All(answer) => {
                     let refused = matches!(answer, Answer::ConnectionRefused { .. });
-                    submission.answers.extend(claims.into_iter().map(|claim| (claim, answer.clone())));
+                    submission
+                        .answers
+                        .extend(claims.into_iter().map(|claim| (claim, answer.clone())));
                     if refused {
                         // The halves that still wait would meet the same refusal; nothing of them was sent since AWS rejected them.
                         let rest = waiting.drain(..).flat_map(|(claims, _)| claims);
@@ -127,13 +148,31 @@ impl AwsMarketplace {
 /// A timestamp that AWS refuses although its hour is not over for AWS yet: our clock is ahead, and the entry waits.
 fn culprit(claim: Claim, kind: BadRecord, message: &str, aws_now: Option<Timestamp>) -> (Claim, Answer) {
     let ahead = kind == BadRecord::Timestamp && aws_now.is_some_and(|aws_now| claim.entry().hour.start() > aws_now);
-    let answer = if ahead { Answer::AheadOfAws } else { Answer::BadRecord { kind, message: message.to_owned() } };
+    let answer = if ahead {
+        Answer::AheadOfAws
+    } else {
+        Answer::BadRecord {
+            kind,
+            message: message.to_owned(),
+        }
+    };
     (claim, answer)
 }
 
 fn refused(claims: Vec<Claim>, message: &str) -> Submission {
-    let answer = |claim| (claim, Answer::ConnectionRefused { kind: ConnectionRefusal::Access, message: message.to_owned() });
-    Submission { answers: claims.into_iter().map(answer).collect(), exchanges: Vec::new() }
+    let answer = |claim| {
+        (
+            claim,
+            Answer::ConnectionRefused {
+                kind: ConnectionRefusal::Access,
+                message: message.to_owned(),
+            },
+        )
+    };
+    Submission {
+        answers: claims.into_iter().map(answer).collect(),
+        exchanges: Vec::new(),
+    }
 }
 
 async fn call(client: &Client, connection: &Connection, name: ProductName, claims: &[Claim]) -> (Called, Exchange) {
@@ -146,11 +185,26 @@ async fn call(client: &Client, connection: &Connection, name: ProductName, claim
     let built: Result<Vec<_>, _> = records.collect();
     let answer = match built {
         Ok(records) => {
-            let call = client.batch_meter_usage().set_product_code(product_code).set_usage_records(Some(records));
+            let call = client
+                .batch_meter_usage()
+                .set_product_code(product_code)
+                .set_usage_records(Some(records));
             call.customize().interceptor(wire.clone()).send().await
         }
-        Err(error) => Err(aws_sdk_marketplacemetering::error::SdkError::construction_failure(error)),
+        Err(error) => Err(aws_sdk_marketplacemetering::error::SdkError::construction_failure(
+            error,
+        )),
     };
     let called = verdict::read(answer, claims, wire.aws_now());
-    (called, wire.exchange())
+    let entries = claims
+        .iter()
+        .map(|claim| (claim.entry().key.hash(), claim.entry().hour))
+        .collect();
+    (
+        called,
+        Exchange {
+            entries,
+            ..wire.exchange()
+        },
+    )
 }

@@ -18,7 +18,9 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new() -> Pace {
-        Pace { full_at: Mutex::new(Instant::now()) }
+        Pace {
+            full_at: Mutex::new(Instant::now()),
+        }
     }
 
     /// Waits for the caller's turn.
@@ -58,6 +60,9 @@ mod tests {
             pace.turn().await;
         }
         let elapsed = start.elapsed();
-        assert!(elapsed >= Duration::from_millis(1990) && elapsed <= Duration::from_millis(2010), "{elapsed:?}");
+        assert!(
+            elapsed >= Duration::from_millis(1990) && elapsed <= Duration::from_millis(2010),
+            "{elapsed:?}"
+        );
     }
 }

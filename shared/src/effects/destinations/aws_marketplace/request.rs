@@ -15,11 +15,21 @@ pub(super) fn usage_record(entry: &Entry) -> Result<UsageRecord, BuildError> {
         .dimension(&entry.key.dimension)
         .set_quantity(i32::try_from(entry.quantity).ok());
     let record = match &entry.key.buyer {
-        Buyer::License { license_arn, customer_aws_account_id } => {
-            record.license_arn(license_arn).customer_aws_account_id(customer_aws_account_id).customer_identifier("")
-        }
-        Buyer::Product { customer: Customer::AwsAccountId(id), .. } => record.customer_aws_account_id(id).customer_identifier(""),
-        Buyer::Product { customer: Customer::Identifier(id), .. } => record.customer_identifier(id),
+        Buyer::License {
+            license_arn,
+            customer_aws_account_id,
+        } => record
+            .license_arn(license_arn)
+            .customer_aws_account_id(customer_aws_account_id)
+            .customer_identifier(""),
+        Buyer::Product {
+            customer: Customer::AwsAccountId(id),
+            ..
+        } => record.customer_aws_account_id(id).customer_identifier(""),
+        Buyer::Product {
+            customer: Customer::Identifier(id),
+            ..
+        } => record.customer_identifier(id),
     };
     record.build()
 }

@@ -21,7 +21,11 @@ type CallError = SdkError<BatchMeterUsageError, Response>;
 /// What a result is matched by: (customer, licence, dimension, epoch second). Never by its place.
 type RecordName = (String, String, String, i64);
 
-pub(super) fn read(answer: Result<BatchMeterUsageOutput, CallError>, claims: &[Claim], aws_now: Option<Timestamp>) -> Called {
+pub(super) fn read(
+    answer: Result<BatchMeterUsageOutput, CallError>,
+    claims: &[Claim],
+    aws_now: Option<Timestamp>,
+) -> Called {
     match answer {
         Ok(output) => Called::Answered(answers(&output, claims)),
         Err(error) => refusal(&error, aws_now),
@@ -29,59 +33,100 @@ pub(super) fn read(answer: Result<BatchMeterUsageOutput, CallError>, claims: &[C
 }
 
 fn answers(output: &BatchMeterUsageOutput, claims: &[Claim]) -> Vec<(Claim, Answer)> {
-    let results: BTreeMap<RecordName, _> =
-        output.results().iter().filter_map(|result| Some((record_name(result.usage_record()?), result))).collect();
+    let results: BTreeMap<RecordName, _> = output
+        .results()
+        .iter()
+        .filter_map(|result| Some((record_name(result.usage_record()?), result)))
+        .collect();
     let unprocessed: Vec<RecordName> = output.unprocessed_records().iter().map(record_name).collect();
     let answer = |claim: &Claim| {
         let name = entry_name(claim.entry());
         let Some(result) = results.get(&name) else {
             return if unprocessed.contains(&name) {
-                Answer::NotTaken { reason: "AWS left the record unprocessed".to_owned() }
+                Answer::NotTaken {
+                    reason: "AWS left the record unprocessed".to_owned(),
+                }
             } else {
-                Answer::Unknown { reason: "AWS's answer does not mention the record".to_owned() }
+                Answer::Unknown {
+                    reason: "AWS's answer does not mention the record".to_owned(),
+                }
             };
         };
         let echoed = result.usage_record().and_then(UsageRecord::quantity).map(i64::from);
         match (result.status(), result.metering_record_id()) {
-            (Some(UsageRecordResultStatus::Success), Some(id)) if echoed.is_none_or(|echoed| echoed == claim.entry().quantity) => {
-                Answer::Success { metering_record_id: id.to_owned() }
+            (Some(UsageRecordResultStatus::Success), Some(id))
+                if echoed.is_none_or(|echoed| echoed == claim.entry().quantity) =>
+            {
+                Answer::Success {
+                    metering_record_id: id.to_owned(),
+                }
             }
             // A success for another quantity than the one that was sent: the hour is occupied by something else.
-            (Some(UsageRecordResultStatus::Success), Some(_)) | (Some(UsageRecordResultStatus::DuplicateRecord), _) => Answer::DuplicateRecord,
+            (Some(UsageRecordResultStatus::Success), Some(_)) | (Some(UsageRecordResultStatus::DuplicateRecord), _) => {
+                Answer::DuplicateRecord
+            }
             (Some(UsageRecordResultStatus::CustomerNotSubscribed), _) => Answer::CustomerNotSubscribed,
-            (Some(UsageRecordResultStatus::Success), None) => Answer::Unknown { reason: "AWS says Success without a metering record id".to_owned() },
-            (Some(other), _) => Answer::Unknown { reason: format!("AWS answers with the unknown status {}", other.as_str()) },
-            (None, _) => Answer::Unknown { reason: "AWS's answer has no status for the record".to_owned() },
+            (Some(UsageRecordResultStatus::Success), None) => Answer::Unknown {
+                reason: "AWS says Success without a metering record id".to_owned(),
+            },
+            (Some(other), _) => Answer::Unknown {
+                reason: format!("AWS answers with the unknown status {}", other.as_str()),
+            },
+            (None, _) => Answer::Unknown {
+                reason: "AWS's answer has no status for the record".to_owned(),
+            },
         }
     };
     claims.iter().map(|claim| (claim.clone(), answer(claim))).collect()
 }
 
 fn record_name(record: &UsageRecord) -> RecordName {
-    let customer = record.customer_aws_account_id().filter(|id| !id.is_empty()).unwrap_or_else(|| record.customer_identifier());
+    let customer = record
+        .customer_aws_account_id()
+        .filter(|id| !id.is_empty())
+        .unwrap_or_else(|| record.customer_identifier());
     let license = record.license_arn().unwrap_or_default();
-    (customer.to_owned(), license.to_owned(), record.dimension().to_owned(), record.timestamp().secs())
+    (
+        customer.to_owned(),
+        license.to_owned(),
+        record.dimension().to_owned(),
+        record.timestamp().secs(),
+    )
 }
 
 fn entry_name(entry: &Entry) -> RecordName {
     let license = match &entry.key.buyer {
         Buyer::License { license_arn, .. } => license_arn.as_str(),
-        Buyer::Product { customer: Customer::AwsAccountId(_) | Customer::Identifier(_), .. } => "",
+        Buyer::Product {
+            customer: Customer::AwsAccountId(_) | Customer::Identifier(_),
+            ..
+        } => "",
     };
-    (entry.key.buyer.customer().to_owned(), license.to_owned(), entry.key.dimension.clone(), entry.hour.epoch_seconds())
+    (
+        entry.key.buyer.customer().to_owned(),
+        license.to_owned(),
+        entry.key.dimension.clone(),
+        entry.hour.epoch_seconds(),
+    )
 }
 
 /// The names are compared, not the SDK's types, so that an error which the SDK does not model is judged by what AWS calls it.
 fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
     if let Some(message) = without_credentials(error) {
-        return Called::All(Answer::ConnectionRefused { kind: ConnectionRefusal::Access, message });
+        return Called::All(Answer::ConnectionRefused {
+            kind: ConnectionRefusal::Access,
+            message,
+        });
     }
     let SdkError::ServiceError(service) = error else {
         return Called::All(match error {
-            SdkError::ConstructionFailure(_) => {
-                Answer::ConnectionRefused { kind: ConnectionRefusal::Request, message: format!("the request could not be made: {}", chain(error)) }
-            }
-            _ => Answer::Unknown { reason: format!("no answer from AWS: {}", chain(error)) },
+            SdkError::ConstructionFailure(_) => Answer::ConnectionRefused {
+                kind: ConnectionRefusal::Request,
+                message: format!("the request could not be made: {}", chain(error)),
+            },
+            _ => Answer::Unknown {
+                reason: format!("no answer from AWS: {}", chain(error)),
+            },
         });
     };
     let status = service.raw().status().as_u16();
@@ -90,8 +135,17 @@ fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
         Some(message) => format!("AWS says {code}: {message}"),
         None => format!("AWS says {code} (HTTP {status})"),
     };
-    let rejected = |kind: BadRecord| Called::Rejected { kind, message: message.clone(), aws_now };
-    let connection = |kind: ConnectionRefusal| Called::All(Answer::ConnectionRefused { kind, message: message.clone() });
+    let rejected = |kind: BadRecord| Called::Rejected {
+        kind,
+        message: message.clone(),
+        aws_now,
+    };
+    let connection = |kind: ConnectionRefusal| {
+        Called::All(Answer::ConnectionRefused {
+            kind,
+            message: message.clone(),
+        })
+    };
     match code {
         "TimestampOutOfBoundsException" => rejected(BadRecord::Timestamp),
         "InvalidUsageDimensionException" => rejected(BadRecord::Dimension),
@@ -120,7 +174,11 @@ fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
         _ if status == 429 => Called::All(Answer::NotTaken { reason: message }),
         _ if status == 401 || status == 403 => connection(ConnectionRefusal::Access),
         // InternalServiceErrorException is one of these whatever its status is.
-        _ if status >= 500 || code.is_empty() || code.starts_with("Internal") || code.starts_with("ServiceUnavailable") => {
+        _ if status >= 500
+            || code.is_empty()
+            || code.starts_with("Internal")
+            || code.starts_with("ServiceUnavailable") =>
+        {
             Called::All(Answer::Unknown { reason: message })
         }
         _ => connection(ConnectionRefusal::Request),
@@ -141,8 +199,12 @@ fn without_credentials(error: &CallError) -> Option<String> {
 
 /// An error and its causes in one line.
 fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
-    let mut said: Vec<String> = causes.collect();
+    let mut said = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        said.push(error.to_string());
+        cause = error.source();
+    }
     said.dedup();
     said.join(": ")
 }

@@ -1,0 +1,261 @@
+//! m3ter's API, as far as a bill's way needs it: a bill and an account, by id.
+//!
+//! A 404 is an error here, never a deletion: wrong credentials look the same.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+use base64::Engine;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::secrets::Secrets;
+use super::table::StoreError;
+use crate::values::ids::{AccountId, BillId, OrganizationId};
+
+/// The SDKs of m3ter wait as long.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// A token is renewed so long before it ends.
+const TOKEN_MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// A bill of 10,000 lines has about ten megabytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why m3ter did not give what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum M3terError {
+    /// Nobody told Outbill how to reach m3ter for this organization.
+    #[error(
+        "the secret {secret} does not hold m3ter's accessKeyId and apiSecret, so nothing can be fetched from m3ter; put them there"
+    )]
+    NoCredentials { secret: String },
+    /// An answer that a repeat does not change.
+    #[error("m3ter answered {status} for {what}: {message}")]
+    Refused { what: String, status: u16, message: String },
+    /// No answer, or one that says "later".
+    #[error("m3ter did not answer for {what}: {message}")]
+    Unavailable { what: String, message: String },
+    #[error("m3ter's credentials could not be read")]
+    Store(#[from] StoreError),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Key {
+    access_key_id: String,
+    api_secret: String,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: String,
+    expires_in: i64,
+}
+
+#[derive(Clone)]
+struct Token {
+    organization: OrganizationId,
+    bearer: String,
+    ends_at: Timestamp,
+}
+
+/// The client. Clones share their connections and the token.
+#[derive(Clone)]
+pub struct M3ter {
+    base_url: String,
+    secrets: Secrets,
+    http: SharedHttpConnector,
+    token: Arc<Mutex<Option<Token>>>,
+}
+
+impl std::fmt::Debug for M3ter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("M3ter")
+            .field("base_url", &self.base_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl M3ter {
+    pub fn new(base_url: &str, secrets: Secrets) -> M3ter {
+        let http = Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build();
+        M3ter {
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            secrets,
+            http: SharedHttpConnector::new(http),
+            token: Arc::default(),
+        }
+    }
+
+    /// A bill with its line items.
+    pub async fn bill(
+        &self,
+        organization: &OrganizationId,
+        bill: &BillId,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, M3terError> {
+        self.get(
+            organization,
+            &format!("bills/{}", urlencoding::encode(bill.as_str())),
+            format!("bill {bill}"),
+            now,
+        )
+        .await
+    }
+
+    /// An account.
+    pub async fn account(
+        &self,
+        organization: &OrganizationId,
+        account: &AccountId,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, M3terError> {
+        self.get(
+            organization,
+            &format!("accounts/{}", urlencoding::encode(account.as_str())),
+            format!("account {account}"),
+            now,
+        )
+        .await
+    }
+
+    async fn get(
+        &self,
+        organization: &OrganizationId,
+        path: &str,
+        what: String,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, M3terError> {
+        let bearer = self.bearer(organization, now).await?;
+        let url = format!(
+            "{}/organizations/{}/{path}",
+            self.base_url,
+            urlencoding::encode(organization.as_str())
+        );
+        let request = request("GET", &url, &format!("Bearer {bearer}"), None, &what)?;
+        match self.call(request, &what).await {
+            Ok(Value::Object(object)) => Ok(object),
+            Ok(_) => Err(M3terError::Unavailable {
+                what,
+                message: "the answer is no object".to_owned(),
+            }),
+            Err(error) => {
+                if matches!(error, M3terError::Refused { status: 401 | 403, .. }) {
+                    *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn bearer(&self, organization: &OrganizationId, now: Timestamp) -> Result<String, M3terError> {
+        let kept = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(token) = kept.filter(|token| token.organization == *organization && now < token.ends_at) {
+            return Ok(token.bearer);
+        }
+        let secret = format!("{organization}/m3ter");
+        let missing = || M3terError::NoCredentials { secret: secret.clone() };
+        let text = self.secrets.get(&secret).await?.ok_or_else(missing)?;
+        let key: Key = serde_json::from_str(&text).map_err(|_| missing())?;
+        let basic =
+            base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", key.access_key_id, key.api_secret));
+        let what = "a token".to_owned();
+        let body = serde_json::json!({ "grant_type": "client_credentials" });
+        let request = request(
+            "POST",
+            &format!("{}/oauth/token", self.base_url),
+            &format!("Basic {basic}"),
+            Some(&body),
+            &what,
+        )?;
+        let answer = self.call(request, &what).await?;
+        let answer: TokenAnswer = serde_json::from_value(answer).map_err(|_| M3terError::Unavailable {
+            what,
+            message: "the answer holds no token".to_owned(),
+        })?;
+        let ends_at = now
+            .saturating_add(SignedDuration::from_secs(answer.expires_in))
+            .unwrap_or(now);
+        let ends_at = ends_at.saturating_sub(TOKEN_MARGIN).unwrap_or(now);
+        let token = Token {
+            organization: organization.clone(),
+            bearer: answer.access_token.clone(),
+            ends_at,
+        };
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        Ok(answer.access_token)
+    }
+
+    async fn call(&self, request: HttpRequest, what: &str) -> Result<Value, M3terError> {
+        let unavailable = |message: String| M3terError::Unavailable {
+            what: what.to_owned(),
+            message,
+        };
+        let exchange = async {
+            let mut response = self
+                .http
+                .call(request)
+                .await
+                .map_err(|error| unavailable(error.to_string()))?;
+            let status = response.status().as_u16();
+            let body = ByteStream::new(response.take_body())
+                .collect()
+                .await
+                .map_err(|error| unavailable(error.to_string()))?;
+            Ok::<_, M3terError>((status, body.into_bytes()))
+        };
+        let (status, body) = tokio::time::timeout(TIMEOUT, exchange)
+            .await
+            .map_err(|_| unavailable("it took too long".to_owned()))??;
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(unavailable(format!("the answer has {} bytes", body.len())));
+        }
+        let answer: Result<Value, _> = serde_json::from_slice(&body);
+        match status {
+            200..=299 => answer.map_err(|error| unavailable(error.to_string())),
+            408 | 429 | 500.. => Err(unavailable(format!("HTTP {status}"))),
+            _ => {
+                let message = answer
+                    .ok()
+                    .and_then(|answer| answer.get("message").and_then(Value::as_str).map(str::to_owned));
+                Err(M3terError::Refused {
+                    what: what.to_owned(),
+                    status,
+                    message: message.unwrap_or_else(|| "no message".to_owned()),
+                })
+            }
+        }
+    }
+}
+
+fn request(
+    method: &str,
+    url: &str,
+    authorization: &str,
+    body: Option<&Value>,
+    what: &str,
+) -> Result<HttpRequest, M3terError> {
+    let bad = |message: String| M3terError::Unavailable {
+        what: what.to_owned(),
+        message,
+    };
+    let mut request = HttpRequest::new(body.map_or_else(SdkBody::empty, |body| SdkBody::from(body.to_string())));
+    request.set_method(method).map_err(|error| bad(error.to_string()))?;
+    request.set_uri(url).map_err(|error| bad(error.to_string()))?;
+    let headers = request.headers_mut();
+    headers.insert("authorization", authorization.to_owned());
+    headers.insert("accept", "application/json");
+    if let Some(body) = body {
+        headers.insert("content-type", "application/json");
+        headers.insert("content-length", body.to_string().len().to_string());
+    }
+    Ok(request)
+}

@@ -1,0 +1,153 @@
+//! Secrets Manager: texts under one prefix.
+
+use aws_sdk_secretsmanager::{
+    Client,
+    operation::{
+        create_secret::CreateSecretError, delete_secret::DeleteSecretError, get_secret_value::GetSecretValueError,
+        put_secret_value::PutSecretValueError,
+    },
+};
+use uuid::Uuid;
+
+use super::store_error::{StoreError, unavailable};
+
+//= https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
+//# The secret value can be up to 65536 bytes
+const SECRET_BYTES_MAX: usize = 65_536;
+
+/// The secrets under Outbill's prefix.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    client: Client,
+    prefix: String,
+}
+
+impl Secrets {
+    /// The secrets whose names start with `prefix`.
+    pub fn new(client: Client, prefix: impl Into<String>) -> Secrets {
+        Secrets {
+            client,
+            prefix: prefix.into(),
+        }
+    }
+
+    fn id(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The secret's text. None: there is no such secret.
+    pub async fn get(&self, name: &str) -> Result<Option<String>, StoreError> {
+        match self.client.get_secret_value().secret_id(self.id(name)).send().await {
+            Ok(answer) => {
+                let found = answer
+                    .secret_string
+                    .ok_or_else(|| StoreError::corrupt(self.id(name), "SecretString"));
+                found.map(Some)
+            }
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(unavailable("Secrets Manager GetSecretValue")(error)),
+        }
+    }
+
+    /// Makes a secret. False: there is one of this name already, and it stays as it is.
+    pub async fn create(&self, name: &str, value: &str) -> Result<bool, StoreError> {
+        check_size(value)?;
+        let request = self.client.create_secret().name(self.id(name)).secret_string(value);
+        // The token makes the SDK's repeat of a lost attempt the same request, not a second one.
+        match request.client_request_token(Uuid::new_v4().to_string()).send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(CreateSecretError::is_resource_exists_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(unavailable("Secrets Manager CreateSecret")(error)),
+        }
+    }
+
+    /// Makes a secret or gives it a new text.
+    pub async fn put(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        check_size(value)?;
+        let request = self
+            .client
+            .put_secret_value()
+            .secret_id(self.id(name))
+            .secret_string(value);
+        match request.client_request_token(Uuid::new_v4().to_string()).send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PutSecretValueError::is_resource_not_found_exception) =>
+            {
+                self.create(name, value).await.map(|_| ())
+            }
+            Err(error) => Err(unavailable("Secrets Manager PutSecretValue")(error)),
+        }
+    }
+
+    /// Takes a secret away at once, if it is there.
+    pub async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let request = self
+            .client
+            .delete_secret()
+            .secret_id(self.id(name))
+            .force_delete_without_recovery(true);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DeleteSecretError::is_resource_not_found_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(unavailable("Secrets Manager DeleteSecret")(error)),
+        }
+    }
+}
+
+fn check_size(value: &str) -> Result<(), StoreError> {
+    if value.len() > SECRET_BYTES_MAX {
+        return Err(StoreError::TooLarge {
+            what: "a secret",
+            bytes: value.len(),
+            bytes_max: SECRET_BYTES_MAX,
+        });
+    }
+    Ok(())
+}
+
+/// A part of a secret's name, which may hold letters, digits and few signs: every other byte is written `=` and its two hexadecimal digits.
+pub fn name_part(text: &str) -> String {
+    let byte = |byte: u8| {
+        if byte.is_ascii_alphanumeric() || b"-_.+@".contains(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("={byte:02x}")
+        }
+    };
+    text.bytes().map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_texts_share_a_name() {
+        let check = |text: &str, expect: &str| assert_eq!(name_part(text), expect);
+        check("396d788d-5174", "396d788d-5174");
+        check("a/b", "a=2fb");
+        check("a=2fb", "a=3d2fb");
+        check("ö", "=c3=b6");
+    }
+}

@@ -1,0 +1,154 @@
+//! What was metered, by bill: the rows of the usage report.
+
+use std::collections::BTreeMap;
+
+use super::ledger::{USAGE_PREFIX, bill_partition, bills_partition};
+use super::row::{Item, Row};
+use super::table::{Order, Page, PageRequest, Rows, StoreError, Table};
+use crate::values::amount::Units;
+use crate::values::bill::BillReference;
+use crate::values::hour::Hour;
+use crate::values::ids::{AccountId, BillId, OrganizationId};
+
+/// Units by dimension (`<productCode>-<dimension>`) and hour.
+pub type ReportedUsage = BTreeMap<String, BTreeMap<Hour, Units>>;
+
+/// What AWS accepted for one bill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BillUsage {
+    pub bill: BillId,
+    pub account: AccountId,
+    pub reported: ReportedUsage,
+}
+
+/// Which bills are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct UsageFilter {
+    pub account: Option<AccountId>,
+    pub bill: Option<BillId>,
+    /// m3ter's `billStartDate`, compared as text.
+    pub bill_start_date: Option<String>,
+}
+
+/// The report.
+#[derive(Debug, Clone)]
+pub struct Usage(Table);
+
+/// A bill that was metered, as the list has it.
+struct Listed {
+    bill: BillReference,
+    account: AccountId,
+}
+
+impl Usage {
+    /// Over the table.
+    pub fn new(table: Table) -> Usage {
+        Usage(table)
+    }
+
+    /// A page of bills that were metered, newest first, each with all that AWS accepted for it.
+    pub async fn page(
+        &self,
+        organization: &OrganizationId,
+        filter: &UsageFilter,
+        page: &PageRequest,
+    ) -> Result<Page<BillUsage>, StoreError> {
+        let listed = match &filter.bill {
+            Some(bill) => {
+                self.one(
+                    BillReference {
+                        organization: organization.clone(),
+                        bill: bill.clone(),
+                    },
+                    filter,
+                )
+                .await?
+            }
+            None => self.list(organization, filter, page).await?,
+        };
+        let mut items = Vec::new();
+        for Listed { bill, account } in listed.items {
+            let reported = self.reported(&bill).await?;
+            items.push(BillUsage {
+                bill: bill.bill,
+                account,
+                reported,
+            });
+        }
+        Ok(Page {
+            items,
+            next: listed.next,
+        })
+    }
+
+    async fn one(&self, bill: BillReference, filter: &UsageFilter) -> Result<Page<Listed>, StoreError> {
+        let found = self.0.get(&bill_partition(&bill), "MANIFEST").await?;
+        let listed = found
+            .as_ref()
+            .map(|item| read(item, &bill, filter))
+            .transpose()?
+            .flatten();
+        Ok(Page {
+            items: listed.into_iter().collect(),
+            next: None,
+        })
+    }
+
+    async fn list(
+        &self,
+        organization: &OrganizationId,
+        filter: &UsageFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Listed>, StoreError> {
+        let partition = bills_partition(organization);
+        let keep = |item: &Item| {
+            let bill = Row(item).parsed("bill", |text| BillId::new(text).ok())?;
+            read(
+                item,
+                &BillReference {
+                    organization: organization.clone(),
+                    bill,
+                },
+                filter,
+            )
+        };
+        self.0
+            .page(Rows::Partition(&partition), Order::Descending, page, keep)
+            .await
+    }
+
+    async fn reported(&self, bill: &BillReference) -> Result<ReportedUsage, StoreError> {
+        let mut reported = ReportedUsage::new();
+        for item in self.0.all(&bill_partition(bill), USAGE_PREFIX).await? {
+            let row = Row(&item);
+            let hour = row.parsed("hour", |text| text.parse().ok())?;
+            let units = row.number("units")?;
+            let sum: &mut Units = reported
+                .entry(row.text("dimension")?.to_owned())
+                .or_default()
+                .entry(hour)
+                .or_default();
+            // Two keys of one name (a buyer whose identity changed) may report in one hour.
+            *sum = sum.saturating_add(units);
+        }
+        Ok(reported)
+    }
+}
+
+/// A manifest, or a row of the list: both name account and start. A bill without account was never metered.
+fn read(item: &Item, bill: &BillReference, filter: &UsageFilter) -> Result<Option<Listed>, StoreError> {
+    let row = Row(item);
+    let Some(account) = row.maybe_parsed("account", |text| AccountId::new(text).ok())? else {
+        return Ok(None);
+    };
+    let account_fits = filter.account.as_ref().is_none_or(|wanted| *wanted == account);
+    let start_date = row.maybe("startDate")?;
+    let start_fits = filter
+        .bill_start_date
+        .as_deref()
+        .is_none_or(|wanted| start_date == Some(wanted));
+    Ok((account_fits && start_fits).then(|| Listed {
+        bill: bill.clone(),
+        account,
+    }))
+}

@@ -1,0 +1,163 @@
+//! The environment variables of the functions, read in one place. Every one that is missing or bad is reported at once.
+//!
+//! Addresses of AWS services are not among them: the SDK reads its own (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_DYNAMODB`, …).
+
+/// What the functions are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// `OUTBILL_TABLE`: the DynamoDB table.
+    pub table: String,
+    /// `OUTBILL_BILL_QUEUE_URL`: the queue that bills arrive on.
+    pub bill_queue_url: String,
+    /// `OUTBILL_SECRET_PREFIX`: what the names of Outbill's secrets start with; `outbill/` by default.
+    pub secret_prefix: String,
+    /// `OUTBILL_M3TER_BASE_URL`: m3ter, without a slash at the end; m3ter's own by default.
+    pub m3ter_base_url: String,
+    /// `OUTBILL_ALERT_SENDER`: the address that mails come from. Empty: no mail.
+    pub alert_sender: String,
+    /// `OUTBILL_LOG`: a filter of tracing; `info` by default.
+    pub log: String,
+}
+
+/// One variable that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} {problem}")]
+pub struct EnvironmentError {
+    /// Its name.
+    pub variable: &'static str,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+/// Everything that is wrong with the environment; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(EnvironmentError::to_string).collect::<Vec<_>>().join("; "))]
+pub struct EnvironmentErrors(pub Vec<EnvironmentError>);
+
+impl Environment {
+    /// Reads the variables through `variable`. Errors: every one that is missing or bad.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Environment, EnvironmentErrors> {
+        let mut errors = Vec::new();
+        let mut refuse = |variable, problem: String| errors.push(EnvironmentError { variable, problem });
+        let given = |name: &str| variable(name).filter(|value| !value.is_empty());
+
+        let table = given("OUTBILL_TABLE").unwrap_or_else(|| {
+            refuse(
+                "OUTBILL_TABLE",
+                "is missing: give the name of the DynamoDB table".to_owned(),
+            );
+            String::new()
+        });
+        let bill_queue_url = given("OUTBILL_BILL_QUEUE_URL").unwrap_or_else(|| {
+            refuse(
+                "OUTBILL_BILL_QUEUE_URL",
+                "is missing: give the URL of the bill queue".to_owned(),
+            );
+            String::new()
+        });
+        if !bill_queue_url.is_empty() && !is_url(&bill_queue_url) {
+            refuse(
+                "OUTBILL_BILL_QUEUE_URL",
+                format!("is {bill_queue_url:?}: give the queue's URL, https://…"),
+            );
+        }
+        let secret_prefix = given("OUTBILL_SECRET_PREFIX").unwrap_or_else(|| "outbill/".to_owned());
+        if !secret_prefix
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || "/_+=.@-".contains(character))
+        {
+            let problem = format!("is {secret_prefix:?}: a secret's name has letters, digits and any of /_+=.@-");
+            refuse("OUTBILL_SECRET_PREFIX", problem);
+        }
+        let m3ter_base_url = given("OUTBILL_M3TER_BASE_URL").unwrap_or_else(|| "https://api.m3ter.com".to_owned());
+        if !is_url(&m3ter_base_url) {
+            refuse(
+                "OUTBILL_M3TER_BASE_URL",
+                format!("is {m3ter_base_url:?}: give a URL, https://…"),
+            );
+        }
+        let alert_sender = given("OUTBILL_ALERT_SENDER").unwrap_or_default();
+        if !alert_sender.is_empty() && !alert_sender.contains('@') {
+            let problem = format!("is {alert_sender:?}: give an address that SES may send from, or leave it empty");
+            refuse("OUTBILL_ALERT_SENDER", problem);
+        }
+        let environment = Environment {
+            table,
+            bill_queue_url,
+            secret_prefix,
+            m3ter_base_url: m3ter_base_url.trim_end_matches('/').to_owned(),
+            alert_sender,
+            log: given("OUTBILL_LOG").unwrap_or_else(|| "info".to_owned()),
+        };
+        if errors.is_empty() {
+            Ok(environment)
+        } else {
+            Err(EnvironmentErrors(errors))
+        }
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(given: &[(&str, &str)]) -> Result<Environment, EnvironmentErrors> {
+        Environment::read(|name| {
+            given
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    const LEAST: [(&str, &str); 2] = [
+        ("OUTBILL_TABLE", "bills"),
+        ("OUTBILL_BILL_QUEUE_URL", "https://sqs.example/q"),
+    ];
+
+    #[test]
+    fn two_variables_are_enough() {
+        let environment = read(&LEAST).unwrap();
+        assert_eq!(environment.secret_prefix, "outbill/");
+        assert_eq!(environment.m3ter_base_url, "https://api.m3ter.com");
+        assert_eq!(
+            (environment.alert_sender.as_str(), environment.log.as_str()),
+            ("", "info")
+        );
+    }
+
+    #[test]
+    fn every_bad_variable_is_reported_at_once() {
+        let check = |given: &[(&str, &str)], expect: &[&str]| {
+            let errors = read(given).err().map_or_else(Vec::new, |errors| errors.0);
+            assert_eq!(
+                errors.iter().map(|error| error.variable).collect::<Vec<_>>(),
+                expect,
+                "{given:?}"
+            );
+        };
+        check(&LEAST, &[]);
+        check(&[], &["OUTBILL_TABLE", "OUTBILL_BILL_QUEUE_URL"]);
+        check(&[("OUTBILL_TABLE", ""), LEAST[1]], &["OUTBILL_TABLE"]);
+        check(
+            &[
+                LEAST[0],
+                ("OUTBILL_BILL_QUEUE_URL", "queue"),
+                ("OUTBILL_SECRET_PREFIX", "a b"),
+                ("OUTBILL_M3TER_BASE_URL", "m3ter"),
+                ("OUTBILL_ALERT_SENDER", "me"),
+            ],
+            &[
+                "OUTBILL_BILL_QUEUE_URL",
+                "OUTBILL_SECRET_PREFIX",
+                "OUTBILL_M3TER_BASE_URL",
+                "OUTBILL_ALERT_SENDER",
+            ],
+        );
+    }
+}

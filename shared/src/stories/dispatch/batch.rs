@@ -1,0 +1,169 @@
+//! What the messages of one batch share: the instant, what was read already, and what each has done so far.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::DispatchError;
+use crate::Outbill;
+use crate::decisions::claim::{ConnectionHealth, Reason};
+use crate::decisions::conclusion::Outcome;
+use crate::effects::connections::Failing;
+use crate::effects::ledger::{Claim, Recorded};
+use crate::effects::table::StoreError;
+use crate::values::bill::BillReference;
+use crate::values::configuration::IntegrationConfiguration;
+use crate::values::entry::Connection;
+use crate::values::hour::Hour;
+use crate::values::ids::{OrganizationId, RunId};
+use crate::values::usage_key::KeyHash;
+
+/// Times that something is decided anew because other workers changed its rows.
+pub(super) const TRIES_MAX: usize = 20;
+
+/// One batch of messages.
+pub(super) struct Batch<'a> {
+    pub(super) outbill: &'a Outbill,
+    pub(super) now: Timestamp,
+    configurations: Mutex<HashMap<OrganizationId, Arc<Vec<IntegrationConfiguration>>>>,
+    failing: Mutex<HashMap<OrganizationId, Arc<Failing>>>,
+    /// Entries that this batch sends already: a second message about them starts no second attempt.
+    claimed: std::sync::Mutex<HashSet<EntryName>>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(outbill: &'a Outbill, now: Timestamp) -> Batch<'a> {
+        Batch {
+            outbill,
+            now,
+            configurations: Mutex::default(),
+            failing: Mutex::default(),
+            claimed: std::sync::Mutex::default(),
+        }
+    }
+
+    /// The organization's configurations, oldest first; read once a batch.
+    pub(super) async fn configurations(
+        &self,
+        organization: &OrganizationId,
+    ) -> Result<Arc<Vec<IntegrationConfiguration>>, StoreError> {
+        let mut known = self.configurations.lock().await;
+        if let Some(found) = known.get(organization) {
+            return Ok(Arc::clone(found));
+        }
+        let found = Arc::new(self.outbill.configurations.of_organization(organization).await?);
+        known.insert(organization.clone(), Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// The organization's failing connections; read once a batch.
+    pub(super) async fn failing(&self, organization: &OrganizationId) -> Result<Arc<Failing>, StoreError> {
+        let mut known = self.failing.lock().await;
+        if let Some(found) = known.get(organization) {
+            return Ok(Arc::clone(found));
+        }
+        let found = Arc::new(self.outbill.connections.failing(organization).await?);
+        known.insert(organization.clone(), Arc::clone(&found));
+        Ok(found)
+    }
+
+    pub(super) async fn health(&self, connection: &Connection) -> Result<ConnectionHealth, StoreError> {
+        let failing = self
+            .failing(&connection.organization)
+            .await?
+            .is_failing(connection, self.now);
+        Ok(if failing {
+            ConnectionHealth::Failing
+        } else {
+            ConnectionHealth::Working
+        })
+    }
+
+    pub(super) fn sends(&self, name: &EntryName) -> bool {
+        self.claimed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(name)
+    }
+
+    pub(super) fn new_run(&self) -> Result<RunId, DispatchError> {
+        RunId::new(self.outbill.ids.text(self.now))
+            .map_err(|error| StoreError::other("making a run's id", error).into())
+    }
+}
+
+/// An entry's place in the ledger.
+pub(super) type EntryName = (KeyHash, Hour);
+
+pub(super) fn entry_name(claim: &Claim) -> EntryName {
+    (claim.entry().key.hash(), claim.entry().hour)
+}
+
+/// How one key fares in a run, before its entries are settled.
+#[derive(Debug)]
+pub(super) struct KeyDraft {
+    pub(super) key: KeyHash,
+    /// `<productCode>-<dimension>`.
+    pub(super) dimension: String,
+    pub(super) claim: Reason,
+    /// The entries that this run has to do with, in the order in which they were claimed.
+    pub(super) entries: Vec<Hour>,
+    /// What the run waits for if the key is blocked.
+    pub(super) waits_for: Vec<String>,
+}
+
+/// What is known of a run before its entries are settled.
+#[derive(Debug)]
+pub(super) enum Draft {
+    /// Nothing was claimed; this is the outcome.
+    Decided(Outcome),
+    /// The bill is counted; its entries decide the rest.
+    Metered(Vec<KeyDraft>),
+    /// The same, for a version that would count otherwise now.
+    EqualButOther(Vec<KeyDraft>),
+}
+
+/// A run that will be written.
+#[derive(Debug)]
+pub(super) struct RunDraft {
+    pub(super) run: RunId,
+    pub(super) replayed_from: Option<RunId>,
+    pub(super) bill: BillReference,
+    /// The bill's version as text that sorts.
+    pub(super) head: String,
+    pub(super) configuration: IntegrationConfiguration,
+    pub(super) input: Value,
+    pub(super) draft: Draft,
+}
+
+/// What one message has done so far.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) runs: Vec<RunDraft>,
+    /// Taken by `settle`.
+    pub(super) claims: Vec<Claim>,
+    pub(super) claimed: Vec<EntryName>,
+    /// Entries that were settled without asking AWS: their window had closed.
+    pub(super) closed: Vec<Recorded>,
+    pub(super) failed: Option<DispatchError>,
+}
+
+impl Progress {
+    pub(super) fn claim(&mut self, batch: &Batch<'_>, claim: Claim) {
+        let name = entry_name(&claim);
+        batch
+            .claimed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.clone());
+        self.claimed.push(name);
+        self.claims.push(claim);
+    }
+
+    pub(super) fn has_claims(&self) -> bool {
+        !self.claimed.is_empty()
+    }
+}

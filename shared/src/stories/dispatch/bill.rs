@@ -1,0 +1,540 @@
+//! One bill, through every configuration of its organization: head, eligibility, totals, buyer, manifest, claims.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::DispatchError;
+use super::batch::{Batch, Draft, KeyDraft, Progress, RunDraft, TRIES_MAX};
+use super::keys::{self, KeyWork};
+use super::receive::ReceivedBill;
+use crate::decisions::advance::{self, Advance, Incoming, Mode, Standing};
+use crate::decisions::claim;
+use crate::decisions::conclusion::Outcome;
+use crate::decisions::eligibility::{self, Refusal};
+use crate::decisions::target::{self, Mappings, Target};
+use crate::decisions::totals::{self, Place, SourceTotal};
+use crate::decisions::validation::{Culprit, EntityReference, Invalid};
+use crate::effects::ledger::{KeyChange, KeyRow, LedgerError};
+use crate::effects::m3ter::M3terError;
+use crate::values::account::Account;
+use crate::values::bill::{Bill, BillReference, Head};
+use crate::values::configuration::IntegrationConfiguration;
+use crate::values::entry::{Connection, KeyState, Origin};
+use crate::values::ids::{AccountId, CredentialId, RunId};
+use crate::values::manifest::{Manifest, Source, SplitKind};
+use crate::values::marketplace_configuration::{MarketplaceConfiguration, Split};
+use crate::values::message::Change;
+use crate::values::usage_key::KeyHash;
+
+/// Handles a bill. Claims and runs go into `progress`, also when an error stops it half-way.
+pub(super) async fn bill(
+    batch: &Batch<'_>,
+    received: &ReceivedBill,
+    progress: &mut Progress,
+) -> Result<(), DispatchError> {
+    let reference = received.message.change.bill();
+    let configurations = batch.configurations(&reference.organization).await?;
+    let manifest = batch.outbill.ledger.manifest(reference).await?;
+    if configurations.is_empty() && manifest.is_none() {
+        tracing::info!(bill.id = %reference.bill, organization.id = %reference.organization, "no configuration sends bills of this organization");
+    }
+    match &received.message.change {
+        Change::Calculated(calculated) => {
+            let mut known = manifest;
+            let mut owner = known
+                .as_ref()
+                .and_then(|manifest| manifest.owner.clone())
+                .filter(|owner| configurations.iter().any(|configuration| configuration.id == *owner));
+            for configuration in configurations.iter() {
+                let skip = received.only.as_ref().is_some_and(|only| {
+                    *only != configuration.id && configurations.iter().any(|other| other.id == *only)
+                });
+                if skip {
+                    continue;
+                }
+                let run = batch.new_run()?;
+                let story = Story {
+                    batch,
+                    received,
+                    bill: calculated,
+                    configuration,
+                    run: &run,
+                };
+                let draft = match story.admit(known.as_ref(), owner.as_ref()).await? {
+                    Err(outcome) => Draft::Decided(outcome),
+                    Ok(marketplace) => {
+                        owner = Some(configuration.id.clone());
+                        let (draft, manifest) = story.meter(known.clone(), &marketplace, progress).await?;
+                        known = manifest.or(known);
+                        draft
+                    }
+                };
+                progress
+                    .runs
+                    .push(run_draft(received, reference, configuration, run, draft));
+            }
+            Ok(())
+        }
+        Change::Deleted { bill, head, account } => {
+            delete(batch, received, bill, *head, account.as_ref(), manifest, progress).await
+        }
+    }
+}
+
+fn run_draft(
+    received: &ReceivedBill,
+    bill: &BillReference,
+    configuration: &IntegrationConfiguration,
+    run: RunId,
+    draft: Draft,
+) -> RunDraft {
+    RunDraft {
+        run,
+        replayed_from: received.replayed_from.clone(),
+        bill: bill.clone(),
+        head: received.message.change.head().sort_text(),
+        configuration: configuration.clone(),
+        input: received.message.input.clone(),
+        draft,
+    }
+}
+
+/// A bill for one configuration.
+struct Story<'a> {
+    batch: &'a Batch<'a>,
+    received: &'a ReceivedBill,
+    bill: &'a Bill,
+    configuration: &'a IntegrationConfiguration,
+    run: &'a RunId,
+}
+
+/// What a version would count, and what it would wait for.
+struct Wanted {
+    targets: BTreeMap<Source, Target>,
+    waits_for: BTreeMap<KeyHash, Vec<String>>,
+}
+
+impl Story<'_> {
+    /// Head, eligibility and ownership. `Err`: the run ends here.
+    async fn admit(
+        &self,
+        known: Option<&Manifest>,
+        owner: Option<&crate::values::ids::ConfigurationId>,
+    ) -> Result<Result<MarketplaceConfiguration, Outcome>, DispatchError> {
+        match advance::standing(known, self.bill.head) {
+            standing @ (Standing::Older(_) | Standing::Incomparable(_) | Standing::Deleted) => {
+                return Ok(Err(Outcome::Ignored(standing)));
+            }
+            Standing::First | Standing::Newer | Standing::Equal => {}
+        }
+        let marketplace = match self.configuration.marketplace() {
+            Ok(marketplace) => marketplace,
+            Err(error) => return Ok(Err(invalid(Culprit::Configuration(error.to_string())))),
+        };
+        if let Some(refusal) = eligibility::refusal(self.configuration, &marketplace, self.bill) {
+            return Ok(Err(Outcome::Refused(refusal)));
+        }
+        if marketplace.account_filter.is_some() {
+            match self.account().await? {
+                Ok(account) => {
+                    if let Some(refusal) = eligibility::filtered_out(&marketplace, Some(&account)) {
+                        return Ok(Err(Outcome::Refused(refusal)));
+                    }
+                }
+                Err(outcome) => return Ok(Err(outcome)),
+            }
+        }
+        if let Some(owner) = owner.filter(|owner| **owner != self.configuration.id) {
+            return Ok(Err(invalid(Culprit::OwnedByConfiguration { owner: owner.clone() })));
+        }
+        Ok(Ok(marketplace))
+    }
+
+    async fn account(&self) -> Result<Result<Account, Outcome>, DispatchError> {
+        if let Some(account) = &self.received.message.account {
+            return Ok(Ok(account.clone()));
+        }
+        let organization = &self.bill.reference.organization;
+        match self
+            .batch
+            .outbill
+            .m3ter
+            .account(organization, &self.bill.account, self.batch.now)
+            .await
+        {
+            Ok(account) => match Account::from_json(account.into()) {
+                Ok(account) => Ok(Ok(account)),
+                Err(error) => Ok(Err(invalid(Culprit::Account {
+                    account: self.bill.account.clone(),
+                    reason: error.to_string(),
+                }))),
+            },
+            Err(error @ (M3terError::Refused { .. } | M3terError::NoCredentials { .. })) => {
+                Ok(Err(invalid(Culprit::Account {
+                    account: self.bill.account.clone(),
+                    reason: error.to_string(),
+                })))
+            }
+            Err(error @ (M3terError::Unavailable { .. } | M3terError::Store(_))) => Err(error.into()),
+        }
+    }
+
+    /// Counts the bill and claims what it owes. Decided anew while other workers change what it was decided on.
+    async fn meter(
+        &self,
+        known: Option<Manifest>,
+        marketplace: &MarketplaceConfiguration,
+        progress: &mut Progress,
+    ) -> Result<(Draft, Option<Manifest>), DispatchError> {
+        let wanted = match self.wanted(marketplace).await? {
+            Ok(wanted) => wanted,
+            Err(invalid) => return Ok((Draft::Decided(Outcome::Invalid(invalid)), None)),
+        };
+        let mut known = known;
+        for _ in 0..TRIES_MAX {
+            match advance::standing(known.as_ref(), self.bill.head) {
+                standing @ (Standing::Older(_) | Standing::Incomparable(_) | Standing::Deleted) => {
+                    return Ok((Draft::Decided(Outcome::Ignored(standing)), known));
+                }
+                Standing::First | Standing::Newer | Standing::Equal => {}
+            }
+            let rows = self.rows(known.as_ref(), &wanted.targets).await?;
+            if let Some(invalid) = self.foreign(&wanted.targets, &rows) {
+                return Ok((Draft::Decided(Outcome::Invalid(invalid)), None));
+            }
+            let attributed = rows
+                .iter()
+                .map(|(key, row)| (key.clone(), row.attributed(&self.bill.reference)))
+                .collect();
+            let incoming = Incoming {
+                bill: self.bill,
+                owner: &self.configuration.id,
+                split: split_kind(&marketplace.split),
+                unit_price: marketplace.unit_price,
+                targets: &wanted.targets,
+            };
+            let decided = match advance::advance(
+                known.as_ref(),
+                incoming,
+                &attributed,
+                self.received.mode,
+                self.batch.now,
+            ) {
+                Ok(decided) => decided,
+                Err(invalid) => return Ok((Draft::Decided(Outcome::Invalid(invalid)), None)),
+            };
+            let (manifest, rows, renewed) = match (decided, known.take()) {
+                (Advance::Unchanged, Some(manifest)) => (manifest, rows, Renewed::No),
+                (Advance::EqualButOther, Some(manifest)) => (manifest, rows, Renewed::ButOther),
+                (Advance::Changed { manifest, left }, _) => match self.write(&manifest, &left, &rows).await? {
+                    Some(rows) => (*manifest, rows, Renewed::Yes),
+                    None => {
+                        known = self.batch.outbill.ledger.manifest(&self.bill.reference).await?;
+                        continue;
+                    }
+                },
+                // An equal version has a manifest that it is equal to.
+                (Advance::Unchanged | Advance::EqualButOther, None) => continue,
+            };
+            let drafts = self
+                .claim(&manifest, rows, renewed, &wanted.waits_for, progress)
+                .await?;
+            let draft = match (drafts, renewed) {
+                (None, _) => Draft::Decided(Outcome::Overtaken),
+                (Some(keys), Renewed::ButOther) => Draft::EqualButOther(keys),
+                (Some(keys), Renewed::Yes | Renewed::No) => Draft::Metered(keys),
+            };
+            return Ok((draft, Some(manifest)));
+        }
+        Err(DispatchError::BillContended {
+            bill: self.bill.reference.to_string(),
+            tries: TRIES_MAX,
+        })
+    }
+
+    async fn wanted(&self, marketplace: &MarketplaceConfiguration) -> Result<Result<Wanted, Invalid>, DispatchError> {
+        let totals = match totals::totals(self.bill, marketplace) {
+            Ok(totals) => totals,
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        let needed = target::needed(&self.bill.account, &totals);
+        let organization = &self.bill.reference.organization;
+        let things: Vec<(&str, &str)> = needed
+            .iter()
+            .map(|entity| (entity.entity, entity.id.as_str()))
+            .collect();
+        let mut mappings = Mappings::new();
+        for mapping in self.batch.outbill.mappings.of_entities(organization, &things).await? {
+            let named = |entity: &&EntityReference| {
+                entity.id == mapping.m3ter_id && entity.entity.eq_ignore_ascii_case(&mapping.m3ter_entity)
+            };
+            if let Some(entity) = needed.iter().find(named) {
+                mappings.entry(entity.clone()).or_default().push(mapping);
+            }
+        }
+        let targets = target::targets(
+            &self.bill.account,
+            &totals,
+            &mappings,
+            &self.configuration.id,
+            marketplace,
+        );
+        Ok(targets.map(|targets| Wanted {
+            waits_for: self.waits_for(&totals, &targets),
+            targets,
+        }))
+    }
+
+    /// What could lift a block of each key: the mappings that lead to it, and the configuration.
+    fn waits_for(
+        &self,
+        totals: &BTreeMap<Source, SourceTotal>,
+        targets: &BTreeMap<Source, Target>,
+    ) -> BTreeMap<KeyHash, Vec<String>> {
+        let always = [
+            EntityReference::account(&self.bill.account).waiting_name(),
+            waits_for_configuration(self.configuration),
+        ];
+        let mut waits: BTreeMap<KeyHash, Vec<String>> = BTreeMap::new();
+        for (source, target) in targets {
+            let names = waits.entry(target.key.hash()).or_insert_with(|| always.to_vec());
+            if let Some(SourceTotal {
+                place: Place::Mapped(entity),
+                ..
+            }) = totals.get(source)
+            {
+                names.push(entity.waiting_name());
+            }
+        }
+        waits
+    }
+
+    async fn rows(
+        &self,
+        known: Option<&Manifest>,
+        targets: &BTreeMap<Source, Target>,
+    ) -> Result<BTreeMap<KeyHash, KeyRow>, DispatchError> {
+        let touched = known.into_iter().flat_map(|manifest| manifest.keys.keys().cloned());
+        let keys: BTreeSet<KeyHash> = touched
+            .chain(targets.values().map(|target| target.key.hash()))
+            .collect();
+        let keys: Vec<KeyHash> = keys.into_iter().collect();
+        Ok(self.batch.outbill.ledger.key_rows(&self.bill.reference, &keys).await?)
+    }
+
+    /// Keys that another organization meters.
+    fn foreign(&self, targets: &BTreeMap<Source, Target>, rows: &BTreeMap<KeyHash, KeyRow>) -> Option<Invalid> {
+        let keys: BTreeSet<_> = targets.values().map(|target| &target.key).collect();
+        let owner = |key: &&crate::values::usage_key::UsageKey| {
+            rows.get(&key.hash())
+                .and_then(|row| row.state.as_ref())
+                .map(|state| state.owner.clone())
+        };
+        let foreign = keys.into_iter().filter_map(|key| {
+            let owner = owner(&key)?;
+            (owner != self.bill.reference.organization).then(|| Culprit::OwnedByOrganization {
+                key: key.clone(),
+                owner,
+            })
+        });
+        Invalid::of(foreign.collect())
+    }
+
+    /// Writes the manifest; keys that a source leaves change in the same transaction. `None`: another worker was faster.
+    async fn write(
+        &self,
+        manifest: &Manifest,
+        left: &BTreeSet<KeyHash>,
+        rows: &BTreeMap<KeyHash, KeyRow>,
+    ) -> Result<Option<BTreeMap<KeyHash, KeyRow>>, DispatchError> {
+        if left.is_empty() {
+            return Ok(self.batch.outbill.ledger.advance(manifest).await?.then(|| rows.clone()));
+        }
+        let units = manifest.units_by_key().map_err(LedgerError::from)?;
+        let mut changes = Vec::new();
+        for key in left {
+            let Some(KeyRow {
+                state: Some(state),
+                units: before,
+            }) = rows.get(key)
+            else {
+                continue;
+            };
+            let after = units.get(key).copied().unwrap_or_default();
+            let counted = claim::count(
+                state,
+                &self.bill.reference,
+                before.unwrap_or_default(),
+                after,
+                self.bill.ends_at,
+            )
+            .map_err(LedgerError::from)?;
+            let counted = KeyState {
+                dirty: counted.total > counted.committed,
+                ..counted
+            };
+            changes.push(KeyChange {
+                known_version: state.version,
+                state: counted,
+                units: Some((*before, after)),
+                entries: Vec::new(),
+            });
+        }
+        if !self
+            .batch
+            .outbill
+            .ledger
+            .advance_with(manifest, &changes, self.batch.now)
+            .await?
+        {
+            return Ok(None);
+        }
+        let keys: Vec<KeyHash> = rows.keys().cloned().collect();
+        Ok(Some(
+            self.batch.outbill.ledger.key_rows(&self.bill.reference, &keys).await?,
+        ))
+    }
+
+    async fn claim(
+        &self,
+        manifest: &Manifest,
+        rows: BTreeMap<KeyHash, KeyRow>,
+        renewed: Renewed,
+        waits_for: &BTreeMap<KeyHash, Vec<String>>,
+        progress: &mut Progress,
+    ) -> Result<Option<Vec<KeyDraft>>, DispatchError> {
+        let Some(credential) = &self.configuration.credential else {
+            return Ok(Some(Vec::new()));
+        };
+        let work = KeyWork {
+            manifest,
+            run: Some(KeyRun {
+                configuration: self.configuration,
+                credential,
+                run: self.run,
+            }),
+            resumes: matches!(renewed, Renewed::No | Renewed::ButOther),
+            unblocks: matches!(self.received.mode, Mode::Apply | Mode::Remap),
+            waits_for,
+        };
+        keys::apply(self.batch, &work, rows, progress).await
+    }
+}
+
+/// Whether a message brought a new version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewed {
+    Yes,
+    No,
+    ButOther,
+}
+
+/// The run that claims.
+pub(super) struct KeyRun<'a> {
+    pub(super) configuration: &'a IntegrationConfiguration,
+    pub(super) credential: &'a CredentialId,
+    pub(super) run: &'a RunId,
+}
+
+impl KeyRun<'_> {
+    pub(super) fn origin(&self, bill: &BillReference, region: &str, product_code: &str) -> Origin {
+        let connection = Connection {
+            organization: bill.organization.clone(),
+            credential: self.credential.clone(),
+            region: region.to_owned(),
+            product_code: product_code.to_owned(),
+        };
+        Origin {
+            configuration: self.configuration.id.clone(),
+            run: self.run.clone(),
+            bill: bill.clone(),
+            connection,
+        }
+    }
+}
+
+/// Under this name runs wait for a configuration to be enabled, connected or changed.
+pub(super) fn waits_for_configuration(configuration: &IntegrationConfiguration) -> String {
+    format!("CONFIG#{}", configuration.id)
+}
+
+fn invalid(culprit: Culprit) -> Outcome {
+    Outcome::Invalid(Invalid::one(culprit))
+}
+
+fn split_kind(split: &Split) -> SplitKind {
+    match split {
+        Split::PerBill(_) => SplitKind::ItemPerBill,
+        Split::PerProduct => SplitKind::ItemPerProduct,
+        Split::PerAggregation => SplitKind::ItemPerAggregation,
+    }
+}
+
+/// A deletion: every key to 0, a tombstone, and a run for each configuration. Eligibility and mappings are not asked.
+async fn delete(
+    batch: &Batch<'_>,
+    received: &ReceivedBill,
+    bill: &BillReference,
+    head: Head,
+    account: Option<&AccountId>,
+    manifest: Option<Manifest>,
+    progress: &mut Progress,
+) -> Result<(), DispatchError> {
+    let mut known = manifest;
+    let mut written = None;
+    for _ in 0..TRIES_MAX {
+        match advance::delete(known.as_ref(), bill, head, account, batch.now) {
+            Advance::Changed { manifest, .. } => {
+                if batch.outbill.ledger.advance(&manifest).await? {
+                    written = Some(*manifest);
+                    break;
+                }
+                known = batch.outbill.ledger.manifest(bill).await?;
+            }
+            Advance::Unchanged | Advance::EqualButOther => {
+                written = known.take();
+                break;
+            }
+        }
+    }
+    let Some(manifest) = written else {
+        return Err(DispatchError::BillContended {
+            bill: bill.to_string(),
+            tries: TRIES_MAX,
+        });
+    };
+    let configurations = batch.configurations(&bill.organization).await?;
+    let owner = configurations
+        .iter()
+        .find(|configuration| manifest.owner.as_ref() == Some(&configuration.id));
+    let run = batch.new_run()?;
+    let hashes: Vec<KeyHash> = manifest.keys.keys().cloned().collect();
+    let rows = batch.outbill.ledger.key_rows(bill, &hashes).await?;
+    let credential = owner.and_then(|owner| owner.credential.as_ref());
+    let key_run = owner.zip(credential).map(|(configuration, credential)| KeyRun {
+        configuration,
+        credential,
+        run: &run,
+    });
+    let work = KeyWork {
+        manifest: &manifest,
+        run: key_run,
+        resumes: false,
+        unblocks: false,
+        waits_for: &BTreeMap::new(),
+    };
+    let drafts = keys::apply(batch, &work, rows, progress).await?.unwrap_or_default();
+    let mut drafts = Some(drafts);
+    for configuration in configurations.iter() {
+        let (run, keys) = match owner {
+            Some(owner) if owner.id == configuration.id => (run.clone(), drafts.take().unwrap_or_default()),
+            Some(_) | None => (batch.new_run()?, Vec::new()),
+        };
+        let draft = if configuration.enabled {
+            Draft::Metered(keys)
+        } else {
+            Draft::Decided(Outcome::Refused(Refusal::Disabled))
+        };
+        progress.runs.push(run_draft(received, bill, configuration, run, draft));
+    }
+    Ok(())
+}

@@ -1,0 +1,434 @@
+//! The end of a message: its runs with their logs, events and tallies, and whether the queue should bring it again.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::batch::{Batch, Draft, EntryName, KeyDraft, Progress, RunDraft};
+use super::bill::waits_for_configuration;
+use super::settle::{Settled, Settlement};
+use super::{Delivery, DispatchError, Disposition, report};
+use crate::decisions::claim::Reason;
+use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
+use crate::decisions::eligibility::Refusal;
+use crate::decisions::validation::EntityReference;
+use crate::effects::destinations::aws_marketplace::Exchange;
+use crate::values::bill::BillReference;
+use crate::values::configuration::IntegrationConfiguration;
+use crate::values::entry::{EntryState, Origin};
+use crate::values::hour::Hour;
+use crate::values::ids::RunId;
+use crate::values::message::replay_of;
+use crate::values::run::{IntegrationRun, RunStatus};
+
+//= https://www.m3ter.com/docs/guides/integrations/reviewing-and-resolving-integration-events
+//# an integration is disabled after 20 successive errors
+const SUCCESSIVE_FAILURES_MAX: usize = 20;
+/// So often the queue brings a message whose claims are durable but unanswered; then the tick takes over.
+const QUEUE_REPEATS_MAX: u32 = 3;
+const ENTITY_TYPE: &str = "Bill";
+
+/// Writes the runs of a message.
+pub(super) async fn finish(
+    batch: &Batch<'_>,
+    delivery: &Delivery,
+    progress: Progress,
+    settled: &Settled,
+) -> Result<Disposition, DispatchError> {
+    let unanswered = progress
+        .claimed
+        .iter()
+        .any(|name| settled.entries.get(name).is_none_or(|settlement| settlement.again));
+    let again = unanswered && delivery.receives < QUEUE_REPEATS_MAX;
+    for draft in progress.runs {
+        run(batch, draft, settled).await?;
+    }
+    if let Some(error) = progress.failed {
+        report(&delivery.id, &error);
+        return Ok(Disposition::Retry);
+    }
+    Ok(if again { Disposition::Retry } else { Disposition::Done })
+}
+
+async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<(), DispatchError> {
+    let waits_for = waits_for(&draft, settled);
+    let (outcome, exchanges) = match draft.draft {
+        Draft::Decided(outcome) => (outcome, Vec::new()),
+        Draft::Metered(keys) => (Outcome::Metered(outcomes(&keys, settled)), exchanges(&keys, settled)),
+        Draft::EqualButOther(keys) => (
+            Outcome::EqualButOther(outcomes(&keys, settled)),
+            exchanges(&keys, settled),
+        ),
+    };
+    let conclusion = conclusion::conclude(&outcome);
+    let organization = &draft.bill.organization;
+    let log = json!({
+        "at": batch.now,
+        "configuration": configuration_log(&draft.configuration),
+        "input": draft.input,
+        "outcome": outcome.to_string(),
+        "keys": keys_log(&outcome),
+        "exchanges": exchanges,
+    });
+    batch
+        .outbill
+        .runs
+        .append_log(organization, &draft.run, batch.now, &log)
+        .await?;
+    let run = IntegrationRun {
+        id: draft.run.clone(),
+        organization: organization.clone(),
+        entity_type: ENTITY_TYPE.to_owned(),
+        entity_id: draft.bill.bill.as_str().to_owned(),
+        status: conclusion.status,
+        destination: draft.configuration.destination,
+        destination_id: Some(draft.configuration.id.as_str().to_owned()),
+        started: batch.now,
+        completed: is_final(conclusion.status).then_some(batch.now),
+        error: conclusion.error.clone(),
+        external_id: None,
+        replayed_from: draft.replayed_from.clone(),
+        version: 1,
+    };
+    batch.outbill.runs.save(&run).await?;
+    conclude(batch, &draft.configuration, &draft.run, &draft.bill, &conclusion).await?;
+    wait(batch, &draft.bill, &draft.run, &draft.head, &waits_for, &outcome).await
+}
+
+/// Outcomes of entries whose run ended earlier: claimed or sent by the tick, or by another message about the same bill.
+pub(super) async fn late(batch: &Batch<'_>, settled: &Settled) -> Result<(), DispatchError> {
+    let mut by_run: BTreeMap<(BillReference, String), Vec<(&EntryName, &Settlement)>> = BTreeMap::new();
+    for (name, settlement) in &settled.entries {
+        let origin = &settlement.entry.origin;
+        by_run
+            .entry((origin.bill.clone(), origin.run.as_str().to_owned()))
+            .or_default()
+            .push((name, settlement));
+    }
+    for entries in by_run.into_values() {
+        if let Some((_, first)) = entries.first() {
+            late_run(batch, &first.entry.origin.clone(), entries, settled).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn late_run(
+    batch: &Batch<'_>,
+    origin: &Origin,
+    entries: Vec<(&EntryName, &Settlement)>,
+    settled: &Settled,
+) -> Result<(), DispatchError> {
+    let organization = &origin.bill.organization;
+    let Some(run) = batch.outbill.runs.get(organization, &origin.run).await? else {
+        return Ok(());
+    };
+    if run.started == batch.now && run.version == 1 && is_final(run.status) {
+        // The run of this very batch: it has said all this.
+        return Ok(());
+    }
+    let keys: Vec<KeyOutcome> = entries
+        .iter()
+        .map(|(_, settlement)| KeyOutcome {
+            dimension: dimension(settlement),
+            claim: Reason::Claimed,
+            entries: vec![entry_outcome(settlement)],
+        })
+        .collect();
+    let names: HashSet<&EntryName> = entries.iter().map(|(name, _)| *name).collect();
+    let exchanges: Vec<&Exchange> = settled
+        .exchanges
+        .iter()
+        .filter(|exchange| exchange.entries.iter().any(|name| names.contains(name)))
+        .collect();
+    let outcome = Outcome::Metered(keys);
+    let conclusion = conclusion::conclude(&outcome);
+    if conclusion.status == run.status && run.error == conclusion.error {
+        return Ok(());
+    }
+    let log =
+        json!({ "at": batch.now, "outcome": outcome.to_string(), "keys": keys_log(&outcome), "exchanges": exchanges });
+    batch
+        .outbill
+        .runs
+        .append_log(organization, &origin.run, batch.now, &log)
+        .await?;
+    let updated = IntegrationRun {
+        status: conclusion.status,
+        completed: is_final(conclusion.status).then_some(batch.now),
+        error: conclusion.error.clone(),
+        version: run.version.saturating_add(1),
+        ..run
+    };
+    batch.outbill.runs.save(&updated).await?;
+    let configurations = batch.configurations(organization).await?;
+    if let Some(configuration) = configurations
+        .iter()
+        .find(|configuration| configuration.id == origin.configuration)
+    {
+        conclude(batch, configuration, &origin.run, &origin.bill, &conclusion).await?;
+    }
+    Ok(())
+}
+
+/// Event and tally of a conclusion.
+async fn conclude(
+    batch: &Batch<'_>,
+    configuration: &IntegrationConfiguration,
+    run: &RunId,
+    bill: &BillReference,
+    conclusion: &Conclusion,
+) -> Result<(), DispatchError> {
+    if let Some(event) = conclusion.event {
+        let text = conclusion.error.clone().unwrap_or_default();
+        raise(batch, event, configuration, Some((run, bill)), &text).await?;
+    }
+    match &conclusion.tally {
+        Tally::Unchanged => Ok(()),
+        Tally::Reset if configuration.failures.is_empty() => Ok(()),
+        Tally::Reset => Ok(batch
+            .outbill
+            .configurations
+            .reset_failures(&configuration.organization, &configuration.id)
+            .await?),
+        Tally::Failure { cause } => {
+            let cause = format!("{} {cause}", bill.bill);
+            let count = batch
+                .outbill
+                .configurations
+                .count_failure(&configuration.organization, &configuration.id, &cause)
+                .await?;
+            if count.total >= SUCCESSIVE_FAILURES_MAX {
+                disable(batch, configuration, conclusion).await
+            } else {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Disables a configuration; only the worker that really did so tells anybody.
+async fn disable(
+    batch: &Batch<'_>,
+    configuration: &IntegrationConfiguration,
+    conclusion: &Conclusion,
+) -> Result<(), DispatchError> {
+    if !batch
+        .outbill
+        .configurations
+        .disable(&configuration.organization, &configuration.id)
+        .await?
+    {
+        return Ok(());
+    }
+    let name = configuration.name.as_deref().unwrap_or("without a name");
+    let last = conclusion.error.as_deref().unwrap_or("no reason was given");
+    let text = format!(
+        "Integration configuration {name} ({id}) was disabled after {SUCCESSIVE_FAILURES_MAX} runs in a row had failed.\n\n\
+         The last of them said: {last}\n\n\
+         Outbill keeps every bill that arrives meanwhile. What was already claimed at AWS is still sent; nothing new is claimed.\n\
+         Mend the cause, then enable the configuration (POST /organizations/{organization}/integrationconfigs/{id}/enable): \
+         what waited is sent by itself.\n",
+        id = configuration.id,
+        organization = configuration.organization,
+    );
+    raise(batch, IntegrationEvent::Disabled, configuration, None, &text).await?;
+    let users = configuration
+        .marketplace()
+        .map(|marketplace| marketplace.notification_users)
+        .unwrap_or_default();
+    if let Err(error) = batch
+        .outbill
+        .mailer
+        .send(&users, &format!("Integration {name} was disabled"), &text)
+        .await
+    {
+        // The event says the same; a mail that cannot be sent must not disable the configuration twice.
+        report("of this batch", &error.into());
+    }
+    Ok(())
+}
+
+async fn raise(
+    batch: &Batch<'_>,
+    event: IntegrationEvent,
+    configuration: &IntegrationConfiguration,
+    about: Option<(&RunId, &BillReference)>,
+    error: &str,
+) -> Result<(), DispatchError> {
+    let mut dto = json!({
+        "orgId": configuration.organization,
+        "integrationConfigId": configuration.id,
+        "entityType": ENTITY_TYPE,
+        "destination": configuration.destination.name(),
+        "destinationId": configuration.id,
+        "error": error,
+    });
+    if let (Some((run, bill)), Some(dto)) = (about, dto.as_object_mut()) {
+        dto.insert("id".to_owned(), json!(run));
+        dto.insert("integrationRunId".to_owned(), json!(run));
+        dto.insert("entityId".to_owned(), json!(bill.bill));
+    }
+    let m3ter_event = json!({ "eventData": { "newDto": dto } });
+    batch
+        .outbill
+        .events
+        .raise(&configuration.organization, batch.now, event.name(), m3ter_event)
+        .await?;
+    Ok(())
+}
+
+/// Lets a run wait for what could make it pass. What came meanwhile is not missed: it is looked for once more after the run waits.
+async fn wait(
+    batch: &Batch<'_>,
+    bill: &BillReference,
+    run: &RunId,
+    head: &str,
+    waits_for: &[String],
+    outcome: &Outcome,
+) -> Result<(), DispatchError> {
+    let organization = &bill.organization;
+    for what in waits_for {
+        batch
+            .outbill
+            .waiting
+            .put(organization, what, &bill.bill, run, head)
+            .await?;
+    }
+    let Outcome::Invalid(invalid) = outcome else {
+        return Ok(());
+    };
+    let missing: Vec<&EntityReference> = invalid.waits_for().collect();
+    for entity in missing {
+        let arrived = batch
+            .outbill
+            .mappings
+            .of_entity(organization, entity.entity, &entity.id)
+            .await?;
+        let made_meanwhile = arrived.iter().any(|mapping| mapping.audit.last_modified >= batch.now);
+        if made_meanwhile {
+            batch.outbill.queue.send(&replay_of(organization, run)).await?;
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn waits_for(draft: &RunDraft, settled: &Settled) -> Vec<String> {
+    let configuration = || waits_for_configuration(&draft.configuration);
+    match &draft.draft {
+        Draft::Decided(Outcome::Refused(Refusal::Disabled | Refusal::NoCredential)) => vec![configuration()],
+        Draft::Decided(Outcome::Invalid(invalid)) => {
+            let mut names: Vec<String> = invalid.waits_for().map(EntityReference::waiting_name).collect();
+            names.push(configuration());
+            names
+        }
+        Draft::Decided(
+            Outcome::Refused(_)
+            | Outcome::Ignored(_)
+            | Outcome::EqualButOther(_)
+            | Outcome::Overtaken
+            | Outcome::Metered(_),
+        ) => Vec::new(),
+        Draft::Metered(keys) | Draft::EqualButOther(keys) => {
+            let blocked = |key: &&KeyDraft| {
+                key.claim == Reason::Blocked || settlements(key, settled).any(|settlement| settlement.blocked.is_some())
+            };
+            keys.iter()
+                .filter(blocked)
+                .flat_map(|key| key.waits_for.iter().cloned())
+                .collect()
+        }
+    }
+}
+
+/// A key's entries of this run, each followed by the claim that it led to.
+fn settlements<'a>(key: &'a KeyDraft, settled: &'a Settled) -> impl Iterator<Item = &'a Settlement> {
+    let find = |hour: Hour| settled.entries.get(&(key.key.clone(), hour));
+    key.entries
+        .iter()
+        .flat_map(move |hour| std::iter::successors(find(*hour), move |settlement| settlement.follow_up.and_then(find)))
+}
+
+fn outcomes(keys: &[KeyDraft], settled: &Settled) -> Vec<KeyOutcome> {
+    let outcome = |key: &KeyDraft| {
+        let mut entries: Vec<EntryOutcome> = settlements(key, settled).map(entry_outcome).collect();
+        let unrecorded = key
+            .entries
+            .iter()
+            .filter(|hour| !settled.entries.contains_key(&(key.key.clone(), **hour)));
+        entries.extend(unrecorded.map(|hour| EntryOutcome {
+            hour: hour.to_string(),
+            quantity: 0,
+            state: EntryState::Pending,
+            connection: None,
+            reason: Some("the answer could not be recorded; the entry is sent again unchanged".to_owned()),
+        }));
+        KeyOutcome {
+            dimension: key.dimension.clone(),
+            claim: key.claim,
+            entries,
+        }
+    };
+    keys.iter().map(outcome).collect()
+}
+
+fn entry_outcome(settlement: &Settlement) -> EntryOutcome {
+    EntryOutcome {
+        hour: settlement.entry.hour.to_string(),
+        quantity: settlement.entry.quantity,
+        state: settlement.entry.state,
+        connection: settlement.connection,
+        reason: settlement.reason.clone(),
+    }
+}
+
+fn dimension(settlement: &Settlement) -> String {
+    format!(
+        "{}-{}",
+        settlement.entry.origin.connection.product_code, settlement.entry.key.dimension
+    )
+}
+
+fn exchanges(keys: &[KeyDraft], settled: &Settled) -> Vec<Exchange> {
+    let names: HashSet<EntryName> = keys
+        .iter()
+        .flat_map(|key| settlements(key, settled).map(|settlement| (key.key.clone(), settlement.entry.hour)))
+        .collect();
+    settled
+        .exchanges
+        .iter()
+        .filter(|exchange| exchange.entries.iter().any(|name| names.contains(name)))
+        .cloned()
+        .collect()
+}
+
+fn keys_log(outcome: &Outcome) -> Vec<Value> {
+    let (Outcome::Metered(keys) | Outcome::EqualButOther(keys)) = outcome else {
+        return Vec::new();
+    };
+    let entry = |entry: &EntryOutcome| json!({ "hour": entry.hour, "quantity": entry.quantity, "state": entry.state, "reason": entry.reason });
+    keys.iter()
+        .map(|key| json!({ "dimension": key.dimension, "claim": key.claim.to_string(), "entries": key.entries.iter().map(entry).collect::<Vec<_>>() }))
+        .collect()
+}
+
+fn configuration_log(configuration: &IntegrationConfiguration) -> Value {
+    json!({
+        "id": configuration.id,
+        "version": configuration.version,
+        "name": configuration.name,
+        "entityType": configuration.entity_type,
+        "destination": configuration.destination.name(),
+        "integrationCredentialsId": configuration.credential,
+        "enabled": configuration.enabled,
+        "configData": configuration.config_data,
+    })
+}
+
+fn is_final(status: RunStatus) -> bool {
+    !matches!(
+        status,
+        RunStatus::Waiting | RunStatus::Started | RunStatus::AwaitingRetry | RunStatus::RateLimitRetry
+    )
+}

@@ -1,0 +1,155 @@
+//! The tick, its pages, and buyers who leave: what waits is claimed or sent again.
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
+
+use super::DispatchError;
+use super::batch::{Batch, Progress, TRIES_MAX};
+use crate::decisions::claim::{self, ConnectionHealth, Hours};
+use crate::effects::ledger::{Claim, KeyChange, Ledger, LedgerError, Recorded, new_entry};
+use crate::values::entry::{Attempt, KeyState};
+use crate::values::hour::Hour;
+use crate::values::message::{self, Leaving};
+use crate::values::usage_key::KeyHash;
+
+/// Keys and entries that are read and claimed at once.
+const AT_ONCE_MAX: usize = 16;
+//= https://docs.aws.amazon.com/marketplace/latest/userguide/saas-eventbridge-integration.html
+//# after License Deprovisioned, usage is taken for one more hour
+const LEAVING_HOURS: i64 = 1;
+
+/// Lists what waits, shard by shard, and queues one message per page.
+pub(super) async fn tick(batch: &Batch<'_>) -> Result<(), DispatchError> {
+    for shard in Ledger::work_shards() {
+        let mut start = None;
+        loop {
+            let page = batch.outbill.ledger.work(shard, start).await?;
+            if !page.keys.is_empty() || !page.entries.is_empty() {
+                batch
+                    .outbill
+                    .queue
+                    .send(&message::flush_page(&page.keys, &page.entries))
+                    .await?;
+            }
+            start = page.next;
+            if start.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One page: entries go again or are closed, dirty keys claim what has gathered.
+pub(super) async fn page(
+    batch: &Batch<'_>,
+    keys: &[KeyHash],
+    entries: &[(KeyHash, Hour)],
+    progress: &mut Progress,
+) -> Result<(), DispatchError> {
+    let unsent = entries.iter().filter(|name| !batch.sends(name));
+    let attempts = unsent.map(|(key, hour)| batch.outbill.ledger.start_attempt(key, *hour, batch.now));
+    let attempts: Vec<Option<Result<Claim, Recorded>>> = stream::iter(attempts)
+        .buffer_unordered(AT_ONCE_MAX)
+        .try_collect()
+        .await?;
+    for attempt in attempts.into_iter().flatten() {
+        match attempt {
+            Ok(claim) => progress.claim(batch, claim),
+            Err(closed) => progress.closed.push(closed),
+        }
+    }
+    let claims = keys.iter().map(|key| claim_gathered(batch, key, |state| state));
+    claim_all(
+        batch,
+        stream::iter(claims).buffer_unordered(AT_ONCE_MAX).try_collect().await?,
+        progress,
+    )
+}
+
+/// A buyer leaves: what its keys owe is claimed in the latest free hours, as long as AWS still takes it.
+pub(super) async fn leaving(
+    batch: &Batch<'_>,
+    leaving: &Leaving,
+    progress: &mut Progress,
+) -> Result<(), DispatchError> {
+    let keys = batch.outbill.ledger.keys_of(leaving).await?;
+    if keys.is_empty() {
+        tracing::info!(
+            product.code = leaving.product_code,
+            "a buyer leaves of whom no usage was ever metered"
+        );
+    }
+    let until = batch
+        .now
+        .saturating_add(SignedDuration::from_hours(LEAVING_HOURS))
+        .unwrap_or(batch.now);
+    let leave = |state: KeyState| KeyState {
+        leaving_until: Some(state.leaving_until.map_or(until, |known| known.max(until))),
+        ..state
+    };
+    let claims = keys.iter().map(|key| claim_gathered(batch, key, leave));
+    claim_all(
+        batch,
+        stream::iter(claims).buffer_unordered(AT_ONCE_MAX).try_collect().await?,
+        progress,
+    )
+}
+
+fn claim_all(batch: &Batch<'_>, claims: Vec<Vec<Claim>>, progress: &mut Progress) -> Result<(), DispatchError> {
+    for claim in claims.into_iter().flatten() {
+        progress.claim(batch, claim);
+    }
+    Ok(())
+}
+
+/// Claims what a key has gathered, on the connection that its configuration has now. A disabled configuration claims nothing.
+async fn claim_gathered(
+    batch: &Batch<'_>,
+    key: &KeyHash,
+    change: impl Fn(KeyState) -> KeyState,
+) -> Result<Vec<Claim>, DispatchError> {
+    for _ in 0..TRIES_MAX {
+        let Some(known) = batch.outbill.ledger.state(key).await? else {
+            return Ok(Vec::new());
+        };
+        let mut state = change(known.clone());
+        let configurations = batch.configurations(&state.origin.connection.organization).await?;
+        let configuration = configurations
+            .iter()
+            .find(|configuration| configuration.id == state.origin.configuration);
+        let disabled = configuration.is_some_and(|configuration| !configuration.enabled);
+        if let Some(credential) = configuration.and_then(|configuration| configuration.credential.clone()) {
+            state.origin.connection.credential = credential;
+        }
+        let health = match disabled {
+            true => ConnectionHealth::Failing,
+            false => batch.health(&state.origin.connection).await?,
+        };
+        let plan = claim::plan(&state, batch.now, health, Hours::Ordinary).map_err(LedgerError::from)?;
+        if plan.entries.is_empty() && plan.state.dirty == known.dirty && state.leaving_until == known.leaving_until {
+            return Ok(Vec::new());
+        }
+        let entries = plan
+            .entries
+            .iter()
+            .cloned()
+            .map(|entry| new_entry(&plan.state, entry, Attempt::Ordinary, batch.now))
+            .collect();
+        let change = KeyChange {
+            known_version: known.version,
+            state: plan.state,
+            units: None,
+            entries,
+        };
+        let applied = batch.outbill.ledger.apply(None, vec![change], batch.now).await?;
+        if applied.outdated.is_empty() {
+            return Ok(applied.claims);
+        }
+    }
+    Err(LedgerError::Contended {
+        key: key.clone(),
+        tries: TRIES_MAX,
+    }
+    .into())
+}

@@ -1,0 +1,192 @@
+//! A manifest, carried to its usage keys: units counted, hours claimed, attempts started.
+//!
+//! Done again it finds everything counted and claims nothing twice. A claim whose transaction happened although its answer was lost is
+//! found by the run that made it.
+
+use std::collections::BTreeMap;
+
+use super::DispatchError;
+use super::batch::{Batch, KeyDraft, Progress, TRIES_MAX};
+use super::bill::KeyRun;
+use crate::decisions::claim::{self, ClaimPlan, ConnectionHealth, Hours};
+use crate::effects::ledger::{Guard, KeyChange, KeyRow, LedgerError, new_entry};
+use crate::values::amount::Units;
+use crate::values::entry::{Attempt, KeyState};
+use crate::values::manifest::{Manifest, TouchedKey};
+use crate::values::usage_key::KeyHash;
+
+/// What is to be carried.
+pub(super) struct KeyWork<'a> {
+    pub(super) manifest: &'a Manifest,
+    /// Who claims; none: the owning configuration is gone, and nothing is claimed, only counted.
+    pub(super) run: Option<KeyRun<'a>>,
+    /// Whether entries that wait for an answer are sent again: the message is a repeat.
+    pub(super) resumes: bool,
+    /// Whether blocks are lifted: a mapping or the configuration changed, or somebody asked for it.
+    pub(super) unblocks: bool,
+    pub(super) waits_for: &'a BTreeMap<KeyHash, Vec<String>>,
+}
+
+/// Carries a manifest to its keys. `None`: a newer version of the bill overtook this one.
+pub(super) async fn apply(
+    batch: &Batch<'_>,
+    work: &KeyWork<'_>,
+    rows: BTreeMap<KeyHash, KeyRow>,
+    progress: &mut Progress,
+) -> Result<Option<Vec<KeyDraft>>, DispatchError> {
+    let ledger = &batch.outbill.ledger;
+    let manifest = work.manifest;
+    let guard = Guard {
+        bill: manifest.bill.clone(),
+        revision: manifest.revision,
+    };
+    let mut waiting = manifest.units_by_key().map_err(LedgerError::from)?;
+    let mut rows = rows;
+    let mut drafts: BTreeMap<KeyHash, KeyDraft> = BTreeMap::new();
+    for _ in 0..TRIES_MAX {
+        let mut changes = Vec::new();
+        for (key, units) in &waiting {
+            let Some(touched) = manifest.keys.get(key) else {
+                continue;
+            };
+            let row = rows.get(key).cloned().unwrap_or_default();
+            let Some((change, plan)) = decide(batch, work, touched, &row, *units).await? else {
+                continue;
+            };
+            let draft = KeyDraft {
+                key: key.clone(),
+                dimension: format!("{}-{}", touched.product_code, touched.key.dimension),
+                claim: plan.reason,
+                entries: Vec::new(),
+                waits_for: work.waits_for.get(key).cloned().unwrap_or_default(),
+            };
+            drafts.insert(key.clone(), draft);
+            changes.extend(change);
+        }
+        let applied = ledger.apply(Some(&guard), changes, batch.now).await?;
+        for claim in applied.claims {
+            if let Some(draft) = drafts.get_mut(&claim.entry().key.hash()) {
+                draft.entries.push(claim.entry().hour);
+            }
+            progress.claim(batch, claim);
+        }
+        if applied.overtaken {
+            return Ok(None);
+        }
+        waiting.retain(|key, _| applied.outdated.contains(key));
+        if waiting.is_empty() {
+            break;
+        }
+        let keys: Vec<KeyHash> = waiting.keys().cloned().collect();
+        rows = ledger.key_rows(&manifest.bill, &keys).await?;
+        for key in &keys {
+            own_claims(batch, work, key, drafts.get_mut(key), progress).await?;
+        }
+    }
+    if let Some((key, _)) = waiting.pop_first() {
+        return Err(LedgerError::Contended { key, tries: TRIES_MAX }.into());
+    }
+    if work.resumes {
+        for draft in drafts.values_mut() {
+            resume(batch, draft, progress).await?;
+        }
+    }
+    Ok(Some(drafts.into_values().collect()))
+}
+
+/// What one key needs. `None`: the bill has nothing on it and never had.
+async fn decide(
+    batch: &Batch<'_>,
+    work: &KeyWork<'_>,
+    touched: &TouchedKey,
+    row: &KeyRow,
+    units: Units,
+) -> Result<Option<(Option<KeyChange>, ClaimPlan)>, DispatchError> {
+    let bill = &work.manifest.bill;
+    let origin = work
+        .run
+        .as_ref()
+        .map(|run| run.origin(bill, &touched.key.region, &touched.product_code));
+    let state = match (&row.state, &origin) {
+        (Some(state), _) => state.clone(),
+        (None, Some(origin)) if units != 0 => KeyState::new(touched.key.clone(), origin.clone()),
+        (None, _) => return Ok(None),
+    };
+    let before = row.units.unwrap_or_default();
+    let mut counted = claim::count(&state, bill, before, units, work.manifest.ends_at).map_err(LedgerError::from)?;
+    if work.unblocks {
+        counted.blocked = None;
+    }
+    let health = match &origin {
+        Some(origin) => {
+            counted.origin = origin.clone();
+            batch.health(&origin.connection).await?
+        }
+        None => ConnectionHealth::Failing,
+    };
+    let plan = claim::plan(&counted, batch.now, health, Hours::Ordinary).map_err(LedgerError::from)?;
+    let changed = before != units
+        || row.units.is_none() && units != 0
+        || !plan.entries.is_empty()
+        || plan.state.dirty != state.dirty
+        || plan.state.blocked != state.blocked;
+    let entries = plan
+        .entries
+        .iter()
+        .cloned()
+        .map(|entry| new_entry(&plan.state, entry, Attempt::Ordinary, batch.now))
+        .collect();
+    let change = changed.then(|| KeyChange {
+        known_version: state.version,
+        state: plan.state.clone(),
+        units: (row.units != Some(units)).then_some((row.units, units)),
+        entries,
+    });
+    Ok(Some((change, plan)))
+}
+
+/// Claims of this very run that are durable although nobody said so: the transaction's answer was lost. Nothing of them was sent.
+async fn own_claims(
+    batch: &Batch<'_>,
+    work: &KeyWork<'_>,
+    key: &KeyHash,
+    draft: Option<&mut KeyDraft>,
+    progress: &mut Progress,
+) -> Result<(), DispatchError> {
+    let (Some(run), Some(draft)) = (&work.run, draft) else {
+        return Ok(());
+    };
+    for claim in batch.outbill.ledger.claims_of_run(key, run.run, batch.now).await? {
+        if !draft.entries.contains(&claim.entry().hour) {
+            draft.entries.push(claim.entry().hour);
+            progress.claim(batch, claim);
+        }
+    }
+    Ok(())
+}
+
+/// Entries of a key that wait for an answer: a further attempt each.
+async fn resume(batch: &Batch<'_>, draft: &mut KeyDraft, progress: &mut Progress) -> Result<(), DispatchError> {
+    let ledger = &batch.outbill.ledger;
+    for entry in ledger.pending(&draft.key, batch.now).await? {
+        if draft.entries.contains(&entry.hour) {
+            continue;
+        }
+        if batch.sends(&(draft.key.clone(), entry.hour)) {
+            draft.entries.push(entry.hour);
+            continue;
+        }
+        match ledger.start_attempt(&draft.key, entry.hour, batch.now).await? {
+            Some(Ok(claim)) => {
+                draft.entries.push(entry.hour);
+                progress.claim(batch, claim);
+            }
+            Some(Err(closed)) => {
+                draft.entries.push(entry.hour);
+                progress.closed.push(closed);
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! A batch of messages from the bill queue: decide → claim → submit → record, then the runs.
+//!
+//! ```text
+//! message ─ receive ─ bill ─┐
+//! tick's page ──── flush ───┼─ claims ─ settle (submit, record) ─ finish (runs, events, tallies)
+//! leaving buyer ── flush ───┘
+//! ```
+//!
+//! Claims of all messages of a batch are submitted together. A message that cannot be finished is left on the queue (`Disposition::Retry`);
+//! one that nobody can read goes to the dead-letter queue with its reason; neither holds up the others, and a panic counts as the former.
+
+mod batch;
+mod bill;
+mod finish;
+mod flush;
+mod keys;
+mod receive;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+
+use crate::Outbill;
+use crate::effects::ledger::LedgerError;
+use crate::effects::m3ter::M3terError;
+use crate::effects::table::StoreError;
+
+use batch::{Batch, Progress};
+
+/// Messages that are prepared at once. Those of one bill are handled in their order.
+const MESSAGES_AT_ONCE_MAX: usize = 16;
+
+/// One message as it was delivered.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub id: String,
+    pub body: String,
+    /// How often the queue has delivered it, this time included.
+    pub receives: u32,
+}
+
+/// What the queue should do with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Delete it: all it asked for is durable.
+    Done,
+    /// Deliver it again.
+    Retry,
+}
+
+/// Why a message could not be finished now. All of these are tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DispatchError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    M3ter(#[from] M3terError),
+    #[error("bill {bill} changed under each of {tries} tries")]
+    BillContended { bill: String, tries: usize },
+    #[error("handling the message panicked: {0}")]
+    Panic(String),
+}
+
+/// Handles a batch. Never fails as a whole: each message has its disposition, in the order of the deliveries.
+pub async fn dispatch(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> Vec<(String, Disposition)> {
+    let batch = Batch::new(outbill, now);
+    let mut progress: Vec<Progress> = prepare(&batch, deliveries).await;
+    let settled = isolated(settle::settle(&batch, &mut progress)).await;
+    let settled = settled.and_then(|outcome| outcome);
+    let mut dispositions = Vec::new();
+    for (delivery, progress) in deliveries.iter().zip(progress) {
+        let disposition = match &settled {
+            Ok(settled) => isolated(finish::finish(&batch, delivery, progress, settled))
+                .await
+                .and_then(|outcome| outcome),
+            // The claims are durable and pending; without their outcome a message that made some is delivered again.
+            Err(_) if progress.has_claims() => Ok(Disposition::Retry),
+            Err(_) => isolated(finish::finish(&batch, delivery, progress, &settle::Settled::default()))
+                .await
+                .and_then(|outcome| outcome),
+        };
+        let disposition = disposition.unwrap_or_else(|error| {
+            report(&delivery.id, &error);
+            Disposition::Retry
+        });
+        dispositions.push((delivery.id.clone(), disposition));
+    }
+    match settled {
+        Ok(settled) => {
+            if let Err(error) = isolated(finish::late(&batch, &settled))
+                .await
+                .and_then(|outcome| outcome)
+            {
+                report("of an earlier run", &error);
+            }
+        }
+        Err(error) => report("of this batch", &error),
+    }
+    dispositions
+}
+
+/// Reads and claims: messages of one bill in their order, others at once.
+async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
+    let mut lanes: BTreeMap<String, Vec<(usize, receive::Received)>> = BTreeMap::new();
+    for (index, delivery) in deliveries.iter().enumerate() {
+        let received = match isolated(receive::receive(batch, delivery))
+            .await
+            .and_then(|outcome| outcome)
+        {
+            Ok(received) => received,
+            Err(error) => receive::Received::Failed(error),
+        };
+        let lane = received.lane().unwrap_or_else(|| format!("message {index}"));
+        lanes.entry(lane).or_default().push((index, received));
+    }
+    let running = lanes.into_values().map(|lane| async move {
+        let mut finished = Vec::new();
+        for (index, received) in lane {
+            let mut progress = Progress::default();
+            match isolated(receive::work(batch, received, &mut progress))
+                .await
+                .and_then(|outcome| outcome)
+            {
+                Ok(()) => {}
+                Err(error) => progress.failed = Some(error),
+            }
+            finished.push((index, progress));
+        }
+        finished
+    });
+    let mut finished: Vec<(usize, Progress)> = stream::iter(running)
+        .buffer_unordered(MESSAGES_AT_ONCE_MAX)
+        .collect::<Vec<_>>()
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
+    finished.sort_by_key(|(index, _)| *index);
+    finished.into_iter().map(|(_, progress)| progress).collect()
+}
+
+/// A panic of one message must not take the others with it: it becomes an error of that message alone.
+async fn isolated<T>(work: impl Future<Output = T>) -> Result<T, DispatchError> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned());
+        DispatchError::Panic(text.unwrap_or_else(|| "without a message".to_owned()))
+    })
+}
+
+/// The whole chain of causes, once.
+fn report(message: &str, error: &DispatchError) {
+    let mut chain = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        chain = format!("{chain}: {error}");
+        cause = error.source();
+    }
+    tracing::error!(
+        message.id = message,
+        error = chain,
+        "a message could not be finished and is delivered again"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_own_message() {
+        let outcome = isolated(async {
+            if true {
+                panic!("lost the thread")
+            }
+        })
+        .await;
+        assert!(matches!(outcome, Err(DispatchError::Panic(text)) if text == "lost the thread"));
+        assert!(isolated(async { 7 }).await.is_ok_and(|seven| seven == 7));
+    }
+}

@@ -1,0 +1,206 @@
+//! A message, read: what it is, and where the bill comes from.
+
+use serde_json::{Value, json};
+
+use super::batch::{Batch, Progress};
+use super::{Delivery, DispatchError, bill, flush};
+use crate::decisions::advance::Mode;
+use crate::effects::m3ter::M3terError;
+use crate::values::hour::Hour;
+use crate::values::ids::{ConfigurationId, OrganizationId, RunId};
+use crate::values::message::{BillMessage, Leaving, Message, Replay};
+use crate::values::usage_key::KeyHash;
+
+/// References inside references are not followed further than this.
+const FOLLOWED_MAX: usize = 3;
+
+/// A bill with what a replay says about it.
+pub(super) struct ReceivedBill {
+    pub(super) message: BillMessage,
+    pub(super) mode: Mode,
+    pub(super) replayed_from: Option<RunId>,
+    /// A replay is for the configuration of its run alone.
+    pub(super) only: Option<ConfigurationId>,
+}
+
+/// What a message asks for.
+pub(super) enum Received {
+    Bill(Box<ReceivedBill>),
+    Tick,
+    FlushPage {
+        keys: Vec<KeyHash>,
+        entries: Vec<(KeyHash, Hour)>,
+    },
+    Leaving(Leaving),
+    /// Nothing, or it lies in the dead-letter queue now.
+    Nothing,
+    Failed(DispatchError),
+}
+
+impl Received {
+    /// Messages of one lane are handled one after the other.
+    pub(super) fn lane(&self) -> Option<String> {
+        match self {
+            Received::Bill(bill) => Some(bill.message.change.bill().to_string()),
+            Received::Tick
+            | Received::FlushPage { .. }
+            | Received::Leaving(_)
+            | Received::Nothing
+            | Received::Failed(_) => None,
+        }
+    }
+}
+
+/// Why a message is of no use, ever.
+struct Unusable(String);
+
+enum Next {
+    Received(Received),
+    Follow {
+        body: Value,
+        mode: Mode,
+        replayed_from: Option<RunId>,
+        only: Option<ConfigurationId>,
+    },
+}
+
+/// Reads a message and fetches what it refers to. What can never be used goes to the dead-letter queue at once, with the reason.
+pub(super) async fn receive(batch: &Batch<'_>, delivery: &Delivery) -> Result<Received, DispatchError> {
+    match follow(batch, &delivery.body).await? {
+        Ok(received) => Ok(received),
+        Err(Unusable(reason)) => {
+            batch
+                .outbill
+                .queue
+                .dead_letter(batch.now, &delivery.body, &reason)
+                .await?;
+            tracing::warn!(
+                message.id = delivery.id,
+                reason,
+                "a message went to the dead-letter queue"
+            );
+            Ok(Received::Nothing)
+        }
+    }
+}
+
+async fn follow(batch: &Batch<'_>, body: &str) -> Result<Result<Received, Unusable>, DispatchError> {
+    let mut message = Message::parse(body);
+    let (mut mode, mut replayed_from, mut only) = (Mode::Ordinary, None, None);
+    for _ in 0..FOLLOWED_MAX {
+        let read = match message {
+            Ok(read) => read,
+            Err(error) => return Ok(Err(Unusable(error.to_string()))),
+        };
+        let next = match read {
+            Message::Bill(message) => {
+                let bill = ReceivedBill {
+                    message,
+                    mode,
+                    replayed_from: replayed_from.clone(),
+                    only: only.clone(),
+                };
+                Ok(Next::Received(Received::Bill(Box::new(bill))))
+            }
+            Message::Reference { organization, bill } => {
+                reference(batch, &organization, &bill).await?.map(|body| Next::Follow {
+                    body,
+                    mode,
+                    replayed_from: replayed_from.clone(),
+                    only: only.clone(),
+                })
+            }
+            Message::StoredBody { id } => stored(batch, &id).await?.map(|body| Next::Follow {
+                body,
+                mode,
+                replayed_from: replayed_from.clone(),
+                only: only.clone(),
+            }),
+            Message::Replay(replay) => replayed(batch, &replay).await?,
+            Message::Leaving(leaving) => Ok(Next::Received(Received::Leaving(leaving))),
+            Message::Tick => Ok(Next::Received(Received::Tick)),
+            Message::FlushPage { keys, entries } => Ok(Next::Received(Received::FlushPage { keys, entries })),
+            Message::Nothing { notice } => {
+                tracing::info!(notice, "a notice of AWS that needs nothing done");
+                Ok(Next::Received(Received::Nothing))
+            }
+        };
+        match next {
+            Ok(Next::Received(received)) => return Ok(Ok(received)),
+            Ok(Next::Follow {
+                body,
+                mode: next_mode,
+                replayed_from: next_run,
+                only: next_only,
+            }) => {
+                message = Message::from_json(body);
+                (mode, replayed_from, only) = (next_mode, next_run, next_only);
+            }
+            Err(unusable) => return Ok(Err(unusable)),
+        }
+    }
+    Ok(Err(Unusable(
+        "the message refers to a message that refers to a message; send the bill itself".to_owned(),
+    )))
+}
+
+async fn reference(
+    batch: &Batch<'_>,
+    organization: &OrganizationId,
+    bill: &crate::values::ids::BillId,
+) -> Result<Result<Value, Unusable>, DispatchError> {
+    match batch.outbill.m3ter.bill(organization, bill, batch.now).await {
+        Ok(bill) => Ok(Ok(json!({ "orgId": organization, "bill": bill }))),
+        Err(error @ (M3terError::Refused { .. } | M3terError::NoCredentials { .. })) => {
+            let advice =
+                "a bill that m3ter does not show is not taken for deleted, because wrong credentials look the same";
+            Ok(Err(Unusable(format!(
+                "bill {bill} of organization {organization} could not be fetched: {error} ({advice})"
+            ))))
+        }
+        Err(error @ (M3terError::Unavailable { .. } | M3terError::Store(_))) => Err(error.into()),
+    }
+}
+
+async fn stored(batch: &Batch<'_>, id: &str) -> Result<Result<Value, Unusable>, DispatchError> {
+    let Some(text) = batch.outbill.bodies.get(id).await? else {
+        return Ok(Err(Unusable(format!(
+            "the stored message {id} is not there any more; stored messages are kept for 90 days"
+        ))));
+    };
+    Ok(serde_json::from_str(&text).map_err(|error| Unusable(format!("the stored message {id} is not JSON: {error}"))))
+}
+
+async fn replayed(batch: &Batch<'_>, replay: &Replay) -> Result<Result<Next, Unusable>, DispatchError> {
+    let Some(run) = batch.outbill.runs.get(&replay.organization, &replay.run).await? else {
+        return Ok(Err(Unusable(format!(
+            "organization {} has no integration run {}",
+            replay.organization, replay.run
+        ))));
+    };
+    let log = batch.outbill.runs.log(&replay.organization, &replay.run).await?;
+    let input = log.iter().find_map(|entry| entry.get("input")).cloned();
+    let body = input.unwrap_or_else(|| json!({ "orgId": replay.organization, "billId": run.entity_id }));
+    let only = run
+        .destination_id
+        .as_deref()
+        .and_then(|id| ConfigurationId::new(id).ok());
+    Ok(Ok(Next::Follow {
+        body,
+        mode: replay.mode.into(),
+        replayed_from: Some(replay.run.clone()),
+        only,
+    }))
+}
+
+/// Does what a message asks for, as far as the claims.
+pub(super) async fn work(batch: &Batch<'_>, received: Received, progress: &mut Progress) -> Result<(), DispatchError> {
+    match received {
+        Received::Bill(received) => bill::bill(batch, &received, progress).await,
+        Received::Tick => flush::tick(batch).await,
+        Received::FlushPage { keys, entries } => flush::page(batch, &keys, &entries, progress).await,
+        Received::Leaving(leaving) => flush::leaving(batch, &leaving, progress).await,
+        Received::Nothing => Ok(()),
+        Received::Failed(error) => Err(error),
+    }
+}

@@ -1,0 +1,205 @@
+//! Claims out, answers in: everything a batch claimed is submitted together, and every answer recorded.
+
+use std::collections::{HashMap, HashSet};
+
+use super::batch::{Batch, EntryName, Progress, entry_name};
+use super::{DispatchError, report};
+use crate::decisions::verdict::{Answer, ConnectionRefusal};
+use crate::effects::destinations::aws_marketplace::Exchange;
+use crate::effects::ledger::{Claim, Recorded};
+use crate::values::credential::IntegrationCredential;
+use crate::values::entry::{Connection, Entry};
+use crate::values::hour::Hour;
+
+/// A refused buyer leads to one claim in an earlier hour, which ends it.
+const ROUNDS_MAX: usize = 3;
+
+/// How an entry stands after its answer.
+#[derive(Debug, Clone)]
+pub(super) struct Settlement {
+    pub(super) entry: Entry,
+    pub(super) connection: Option<ConnectionRefusal>,
+    /// What AWS said, or did not.
+    pub(super) reason: Option<String>,
+    pub(super) blocked: Option<String>,
+    pub(super) follow_up: Option<Hour>,
+    /// Whether the queue should bring the message again so that the entry is sent again.
+    pub(super) again: bool,
+}
+
+/// How a batch ended.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    pub(super) entries: HashMap<EntryName, Settlement>,
+    pub(super) exchanges: Vec<Exchange>,
+}
+
+/// Submits and records. An answer that could not be recorded leaves its entry pending and ambiguous, and is no settlement.
+pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Result<Settled, DispatchError> {
+    let mut settled = Settled::default();
+    let mut waiting: Vec<Claim> = Vec::new();
+    for progress in progress {
+        waiting.append(&mut progress.claims);
+        for closed in progress.closed.drain(..) {
+            let name = (closed.entry.key.hash(), closed.entry.hour);
+            settled.entries.insert(name, settlement(closed, None, None, false));
+        }
+    }
+    for _ in 0..ROUNDS_MAX {
+        if waiting.is_empty() {
+            break;
+        }
+        let credentials = credentials(batch, &waiting).await?;
+        let credential = |connection: &Connection| {
+            credentials
+                .get(connection)
+                .cloned()
+                .unwrap_or_else(|| Err("the credential was not looked up".to_owned()))
+        };
+        let submission = batch
+            .outbill
+            .marketplace
+            .submit(std::mem::take(&mut waiting), credential)
+            .await;
+        settled.exchanges.extend(submission.exchanges);
+        waiting = record(batch, submission.answers, &mut settled).await;
+    }
+    Ok(settled)
+}
+
+/// The credential of each connection, or in words why there is none.
+async fn credentials(
+    batch: &Batch<'_>,
+    claims: &[Claim],
+) -> Result<HashMap<Connection, Result<IntegrationCredential, String>>, DispatchError> {
+    let mut found = HashMap::new();
+    for claim in claims {
+        let origin = &claim.entry().origin;
+        let connection = &origin.connection;
+        if found.contains_key(connection) {
+            continue;
+        }
+        let mut credential = batch
+            .outbill
+            .credentials
+            .get(&connection.organization, &connection.credential)
+            .await?;
+        if credential.is_none() {
+            // The credential was exchanged for another since the claim.
+            let configurations = batch.configurations(&connection.organization).await?;
+            let current = configurations
+                .iter()
+                .find(|configuration| configuration.id == origin.configuration);
+            if let Some(current) = current.and_then(|configuration| configuration.credential.as_ref()) {
+                credential = batch.outbill.credentials.get(&connection.organization, current).await?;
+            }
+        }
+        let missing = || {
+            format!(
+                "credential {} does not exist any more; connect another one to configuration {}",
+                connection.credential, origin.configuration
+            )
+        };
+        found.insert(connection.clone(), credential.ok_or_else(missing));
+    }
+    Ok(found)
+}
+
+/// Records all answers and gives the claims that follow from them.
+async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut Settled) -> Vec<Claim> {
+    mark(batch, &answers).await;
+    let mut accepted = Vec::new();
+    let mut others = Vec::new();
+    for (claim, answer) in answers {
+        match answer {
+            Answer::Success { metering_record_id } => accepted.push((claim, metering_record_id)),
+            other => others.push((claim, other)),
+        }
+    }
+    let ledger = &batch.outbill.ledger;
+    let mut follow_ups = Vec::new();
+    match ledger.record_accepted(accepted, batch.now).await {
+        Ok(recorded) => {
+            for recorded in recorded {
+                let name = (recorded.entry.key.hash(), recorded.entry.hour);
+                settled.entries.insert(name, settlement(recorded, None, None, false));
+            }
+        }
+        Err(error) => report("of this batch", &error.into()),
+    }
+    for (claim, answer) in others {
+        let name = entry_name(&claim);
+        let (connection, reason, again) = told(&answer);
+        match ledger.record(claim, answer, batch.now).await {
+            Ok(recorded) => {
+                follow_ups.extend(recorded.follow_up.clone());
+                settled
+                    .entries
+                    .insert(name, settlement(recorded, connection, reason, again));
+            }
+            Err(error) => report("of this batch", &error.into()),
+        }
+    }
+    follow_ups
+}
+
+fn settlement(
+    recorded: Recorded,
+    connection: Option<ConnectionRefusal>,
+    reason: Option<String>,
+    again: bool,
+) -> Settlement {
+    let reason = reason.or_else(|| recorded.entry.reason.clone());
+    Settlement {
+        connection,
+        reason,
+        blocked: recorded.blocked,
+        follow_up: recorded.follow_up.map(|claim| claim.entry().hour),
+        again,
+        entry: recorded.entry,
+    }
+}
+
+/// What an answer says about the connection, in words, and whether the queue should bring the message again.
+fn told(answer: &Answer) -> (Option<ConnectionRefusal>, Option<String>, bool) {
+    match answer {
+        Answer::NotTaken { reason } | Answer::Unknown { reason } => (None, Some(reason.clone()), true),
+        Answer::AheadOfAws => (None, None, true),
+        Answer::ConnectionRefused { kind, message } => (Some(*kind), Some(message.clone()), false),
+        Answer::Success { .. } | Answer::DuplicateRecord | Answer::CustomerNotSubscribed | Answer::BadRecord { .. } => {
+            (None, None, false)
+        }
+    }
+}
+
+/// Marks the connections that AWS refused, and takes the mark from those it answered on. A mark is a brake, not a record of money: if it
+/// cannot be written, the next call meets the same refusal.
+async fn mark(batch: &Batch<'_>, answers: &[(Claim, Answer)]) {
+    let mut seen = HashSet::new();
+    for (claim, answer) in answers {
+        let connection = &claim.entry().origin.connection;
+        let refused = match answer {
+            Answer::ConnectionRefused { message, .. } => Some(message),
+            Answer::Success { .. } => None,
+            Answer::DuplicateRecord
+            | Answer::CustomerNotSubscribed
+            | Answer::NotTaken { .. }
+            | Answer::Unknown { .. }
+            | Answer::BadRecord { .. }
+            | Answer::AheadOfAws => continue,
+        };
+        if !seen.insert(connection) {
+            continue;
+        }
+        let marked = match refused {
+            Some(message) => batch.outbill.connections.mark(connection, message, batch.now).await,
+            None => match batch.failing(&connection.organization).await {
+                Ok(failing) if failing.is_marked(connection) => batch.outbill.connections.clear(connection).await,
+                other => other.map(|_| ()),
+            },
+        };
+        if let Err(error) = marked {
+            report("of this batch", &error.into());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Stories: straight lines of named steps over the effects.
+
+pub mod dispatch;
