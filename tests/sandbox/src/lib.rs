@@ -1,0 +1,11 @@
+pub mod aws;
+pub mod clock;
+pub mod faults;
+pub mod holdings;
+pub mod journal;
+pub mod m3ter;
+pub mod queues;
+pub mod requests;
+pub mod secrets;
+pub mod serve;
+pub mod world;
