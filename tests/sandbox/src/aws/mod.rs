@@ -219,7 +219,8 @@ async fn effect(aws: &Aws, asked: &Asked, parts: &Parts, body: Bytes, thoroughne
 
 fn protocol_of(service: Service) -> Protocol {
     match service {
-        Service::DynamoDb | Service::Sqs => Protocol::Json10,
+        Service::DynamoDb => Protocol::Json10,
+        Service::Sqs => Protocol::Json10QueryCompatible,
         Service::Metering | Service::SecretsManager => Protocol::Json11,
         Service::Sts => Protocol::Query,
         Service::Ses | Service::M3ter => Protocol::RestJson,

@@ -13,6 +13,8 @@ use crate::journal::JournalError;
 pub enum Protocol {
     /// awsJson1.0
     Json10,
+    /// awsJson1.0 with the error codes of the XML protocol in a header: SQS
+    Json10QueryCompatible,
     /// awsJson1.1
     Json11,
     /// restJson1
@@ -59,18 +61,35 @@ impl WireError {
                 ),
             ),
             Protocol::RestJson => json_response(protocol, status, &json!({"message": self.message})),
-            Protocol::Json10 | Protocol::Json11 => json_response(
+            Protocol::Json10 | Protocol::Json10QueryCompatible | Protocol::Json11 => json_response(
                 protocol,
                 status,
                 &json!({"__type": self.code, "message": self.message, "Message": self.message}),
             ),
         };
-        if let Ok(value) = HeaderValue::from_str(&self.code) {
-            response
-                .headers_mut()
-                .insert(HeaderName::from_static("x-amzn-errortype"), value);
+        let mut put = |name, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        };
+        put("x-amzn-errortype", &self.code);
+        if protocol == Protocol::Json10QueryCompatible {
+            put("x-amzn-query-error", &self.query_error());
         }
         response
+    }
+
+    // SDKs recognise SQS's errors by the codes of the protocol that it spoke before.
+    fn query_error(&self) -> String {
+        let code = match self.code.as_str() {
+            "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue".to_owned(),
+            "EmptyBatchRequest" | "TooManyEntriesInBatchRequest" | "BatchRequestTooLong" => {
+                format!("AWS.SimpleQueueService.{}", self.code)
+            }
+            code => code.to_owned(),
+        };
+        let fault = if self.status < 500 { "Sender" } else { "Receiver" };
+        format!("{code};{fault}")
     }
 }
 
@@ -87,7 +106,7 @@ impl From<JournalError> for WireError {
 /// A JSON answer with a status.
 pub fn json_response(protocol: Protocol, status: StatusCode, body: &Value) -> Response {
     let content_type = match protocol {
-        Protocol::Json10 => "application/x-amz-json-1.0",
+        Protocol::Json10 | Protocol::Json10QueryCompatible => "application/x-amz-json-1.0",
         Protocol::Json11 => "application/x-amz-json-1.1",
         Protocol::RestJson | Protocol::Query => "application/json",
     };
