@@ -1,5 +1,7 @@
 //! A sandbox with a toy function, and AWS's own clients pointed at it.
 
+#![allow(dead_code, reason = "every test program uses another part")]
+
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
