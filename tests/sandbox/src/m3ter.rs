@@ -27,7 +27,12 @@ pub enum Wanted {
 impl Wanted {
     /// Reads method and path; the path is what follows `/m3ter`.
     pub fn from_path(method: &Method, path: &str) -> Wanted {
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let decoded: Vec<String> = path
+            .trim_matches('/')
+            .split('/')
+            .map(|part| urlencoding::decode(part).map_or_else(|_| part.to_owned(), |decoded| decoded.into_owned()))
+            .collect();
+        let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
         match (method, parts.as_slice()) {
             (&Method::POST, ["oauth", "token"]) => Wanted::Token,
             (&Method::GET, ["organizations", organization, "bills", id]) => Wanted::Bill {
@@ -104,4 +109,24 @@ fn respond(status: StatusCode, body: &Value) -> Response {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_says_what_is_wanted() {
+        for (method, path, action) in [
+            (Method::POST, "oauth/token", "Token"),
+            (Method::GET, "organizations/o/bills/b%201", "GetBill"),
+            (Method::GET, "organizations/o/accounts/a", "GetAccount"),
+            (Method::POST, "organizations/o/bills/b", "Unknown"),
+            (Method::GET, "organizations/o/bills", "Unknown"),
+        ] {
+            assert_eq!(Wanted::from_path(&method, path).action(), action, "{path}");
+        }
+        let wanted = Wanted::from_path(&Method::GET, "organizations/o/bills/b%201");
+        assert!(matches!(wanted, Wanted::Bill { id, .. } if id == "b 1"));
+    }
 }

@@ -137,6 +137,8 @@ impl Shared {
             (vec![sent], holdings.dead_letters.len())
         })?;
         wait_for(&self.world, &id).await;
+        // What the handler queued itself belongs to it.
+        drain(&self.world).await;
         Ok(self.world.read(|holdings| {
             let letters = &holdings.dead_letters;
             let by_queue = letters.get(&id).is_some();
@@ -298,7 +300,8 @@ impl Sandbox {
         self.shared.advance_to(to).await
     }
 
-    /// Puts a message on the bill queue and waits until it has been handled or given up.
+    /// Puts a message on the bill queue and waits until it, and what its handling queued, has been
+    /// handled or given up.
     pub async fn send(&self, message: &serde_json::Value) -> Result<Handled, SendError> {
         self.shared.send(message.to_string()).await
     }

@@ -254,3 +254,47 @@ impl World {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(world: &World, body: String) {
+        let message = Message::new(body, Default::default(), world.now());
+        let queue = QueueName::Bills;
+        world.change(Change::MessageSent { queue, message }).unwrap();
+    }
+
+    #[test]
+    fn a_batch_keeps_to_both_limits_and_hands_out_a_message_once() {
+        const MEBIBYTE: usize = 1_048_576;
+        let world = World::in_memory(Timestamp::UNIX_EPOCH);
+        (0..8).for_each(|_| push(&world, "x".repeat(MEBIBYTE)));
+        let sizes = || world.take_batch(100, 6 * MEBIBYTE).unwrap().len();
+        assert_eq!([sizes(), sizes(), sizes()], [5, 3, 0]);
+        (0..150).for_each(|_| push(&world, "x".to_owned()));
+        assert_eq!([sizes(), sizes(), sizes()], [100, 50, 0]);
+    }
+
+    #[test]
+    fn a_message_that_escapes_to_more_than_the_limit_is_handed_out_alone() {
+        let world = World::in_memory(Timestamp::UNIX_EPOCH);
+        push(&world, "\"".repeat(100));
+        push(&world, "x".to_owned());
+        assert_eq!(world.take_batch(100, 10).unwrap().len(), 1);
+        assert_eq!(world.take_batch(100, 10).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_caller_keeps_a_message_until_its_time_is_up() {
+        let world = World::in_memory(Timestamp::UNIX_EPOCH);
+        push(&world, "x".to_owned());
+        let later: Timestamp = "1970-01-01T00:00:30Z".parse().unwrap();
+        assert_eq!(world.receive(QueueName::Bills, 10, later).unwrap().len(), 1);
+        assert!(world.is_idle());
+        assert!(world.take_batch(100, 1000).unwrap().is_empty());
+        world.change(Change::ClockMoved { to: later }).unwrap();
+        assert!(!world.is_idle());
+        assert_eq!(world.take_batch(100, 1000).unwrap()[0].receive_count, 2);
+    }
+}

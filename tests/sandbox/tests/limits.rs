@@ -2,38 +2,9 @@
 
 mod common;
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, Put, ScalarAttributeType,
-    TransactWriteItem,
-};
-use common::{sandbox, sdk};
-use sandbox::{Fault, FaultKind, Sandbox, Service};
-
-async fn table(sandbox: &Sandbox) -> aws_sdk_dynamodb::Client {
-    let client = aws_sdk_dynamodb::Client::new(&sdk(sandbox).await);
-    client
-        .create_table()
-        .table_name("outbill")
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(
-            AttributeDefinition::builder()
-                .attribute_name("PK")
-                .attribute_type(ScalarAttributeType::S)
-                .build()
-                .unwrap(),
-        )
-        .key_schema(
-            KeySchemaElement::builder()
-                .attribute_name("PK")
-                .key_type(KeyType::Hash)
-                .build()
-                .unwrap(),
-        )
-        .send()
-        .await
-        .unwrap();
-    client
-}
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use common::{sandbox, table};
+use sandbox::{Fault, FaultKind, Service};
 
 fn put(key: &str, bytes: usize) -> TransactWriteItem {
     let put = Put::builder()

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::{NOW, control, sandbox_with, sdk};
+use aws_sdk_dynamodb::types::AttributeValue;
+use common::{NOW, control, sandbox_with, sdk, table};
 use jiff::{SignedDuration, Timestamp};
 use sandbox::{Options, StartError};
 use serde_json::json;
@@ -35,6 +36,16 @@ async fn a_folder_keeps_everything_and_belongs_to_one() {
         .send()
         .await
         .unwrap();
+    let bill = r#"{"bills":[{"id":"b","amount":0.1000000000000000055}]}"#;
+    control(&sandbox, "POST", "/m3ter", bill).await;
+    table(&sandbox)
+        .await
+        .put_item()
+        .table_name("outbill")
+        .item("PK", AttributeValue::S("kept".to_owned()))
+        .send()
+        .await
+        .unwrap();
     let second = sandbox::Sandbox::start(options(), sandbox::functions::build).await;
     assert!(matches!(second.unwrap_err(), StartError::InUse(_)));
     sandbox.stop().await;
@@ -51,6 +62,15 @@ async fn a_folder_keeps_everything_and_belongs_to_one() {
         .await
         .unwrap();
     assert_eq!(secret.secret_string(), Some("value"));
+    let (_, m3ter) = control(&again, "GET", "/m3ter", "").await;
+    assert_eq!(m3ter["bills"][0]["amount"].to_string(), "0.1000000000000000055");
+    let items = aws_sdk_dynamodb::Client::new(&sdk(&again).await)
+        .scan()
+        .table_name("outbill")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(items.count(), 1);
 }
 
 #[tokio::test]

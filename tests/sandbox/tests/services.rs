@@ -324,3 +324,12 @@ async fn a_mail_goes_to_the_outbox() {
         ("disabled", "20 runs failed")
     );
 }
+
+#[tokio::test]
+async fn answers_carry_the_virtual_date_and_strangers_are_told_what_there_is() {
+    let sandbox = sandbox().await;
+    let answer = reqwest::get(&sandbox.addresses().aws).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+    assert_eq!(answer.headers()["date"], "Tue, 10 Mar 2026 10:30:00 GMT");
+    assert!(answer.text().await.unwrap().contains("UnknownOperationException"));
+}

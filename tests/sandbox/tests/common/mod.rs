@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use aws_sdk_dynamodb::config::{Credentials, Region};
+use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use futures::FutureExt;
 use jiff::Timestamp;
 use sandbox::{BuildError, Functions, Options, Sandbox, Surroundings};
@@ -79,4 +80,31 @@ pub async fn control(sandbox: &Sandbox, method: &str, path: &str, body: &str) ->
     let text = answer.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     (status, body)
+}
+
+/// A client of a table `outbill` with the key `PK`.
+pub async fn table(sandbox: &Sandbox) -> aws_sdk_dynamodb::Client {
+    let client = aws_sdk_dynamodb::Client::new(&sdk(sandbox).await);
+    client
+        .create_table()
+        .table_name("outbill")
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(
+            AttributeDefinition::builder()
+                .attribute_name("PK")
+                .attribute_type(ScalarAttributeType::S)
+                .build()
+                .unwrap(),
+        )
+        .key_schema(
+            KeySchemaElement::builder()
+                .attribute_name("PK")
+                .key_type(KeyType::Hash)
+                .build()
+                .unwrap(),
+        )
+        .send()
+        .await
+        .unwrap();
+    client
 }
