@@ -54,7 +54,6 @@ pub struct M3ter {
 
 /// One change of a stand-in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-// Tagged from outside: an inner tag makes serde buffer the change, and decimals lose their text.
 #[serde(rename_all = "camelCase")]
 pub enum Change {
     /// The clock was moved.
