@@ -1,1 +1,38 @@
+//! Outbill on one machine: its functions, around them stand-ins for AWS and m3ter, and a clock that
+//! stands still until it is moved.
+//!
+//! [`Sandbox::start`] is given the functions through [`Functions`], so that the same sandbox serves
+//! the program, the end-to-end tests and the tests of the stand-ins themselves.
+//!
+//! In the order in which things depend on each other: the [`clock`]; what the stand-ins
+//! [hold](holdings) and the [`journal`] that keeps it; the [`world`] that puts both under one lock;
+//! the [AWS services](aws) and [`m3ter`]; the [event source](queue) and the [`schedules`]; the
+//! [`controls`] and the [`page`].
 
+pub mod aws;
+pub mod clock;
+pub mod controls;
+pub mod faults;
+pub mod functions;
+pub mod holdings;
+pub mod journal;
+pub mod m3ter;
+pub mod options;
+pub mod page;
+pub mod queue;
+pub mod queues;
+pub mod requests;
+mod sandbox;
+pub mod schedules;
+pub mod seam;
+pub mod secrets;
+pub mod serve;
+pub mod world;
+
+pub use clock::Clock;
+pub use faults::{Fault, FaultError, FaultKind, Service};
+pub use holdings::{AccessKey, Change, Mail};
+pub use options::Options;
+pub use queues::Message;
+pub use sandbox::{Addresses, Handled, Sandbox, SendError, Shared, StartError};
+pub use seam::{BuildError, Dispatch, Functions, Surroundings};

@@ -1,0 +1,286 @@
+//! All AWS services behind one address, told apart by target, path or form.
+//!
+//! A request goes through the same gate whatever the service: it is counted, it waits if latency
+//! is on, a fault may take it, and only then the stand-in answers.
+
+mod checksums;
+mod dynamodb;
+mod identity;
+mod metering;
+mod secretsmanager;
+mod ses;
+mod sqs;
+mod sts;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, DATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use serde_json::Value;
+
+pub use checksums::{md5_of_attributes, md5_of_text};
+pub use dynamodb::{Engine, EngineClient, EngineError};
+pub use identity::HOME_ACCOUNT;
+pub use sqs::{MESSAGE_BYTES_MAX, check_size, queue_arn, queue_url, system_attributes};
+pub use wire::WireError;
+
+use crate::faults::{FaultKind, Faults, Service};
+use crate::m3ter::{self, Wanted};
+use crate::requests::Requests;
+use crate::serve::lost;
+use crate::world::World;
+use identity::Caller;
+use metering::Thoroughness;
+use wire::{Protocol, json_response};
+
+/// The largest request body that is read: DynamoDB's limit, the largest of all.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Whether answers take as long as AWS's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// At once.
+    None,
+    /// About as AWS.
+    LikeAws,
+}
+
+/// What the stand-ins share.
+#[derive(Debug)]
+pub struct Aws {
+    /// What they hold.
+    pub world: Arc<World>,
+    /// What fails.
+    pub faults: Arc<Faults>,
+    /// What was called.
+    pub requests: Arc<Requests>,
+    /// DynamoDB.
+    pub engine: EngineClient,
+    /// The address of all stand-ins, for queue URLs.
+    pub own_url: String,
+    /// How long answers take.
+    pub latency: Latency,
+}
+
+/// The stand-ins as a router.
+pub fn router(aws: Aws) -> Router {
+    Router::new().fallback(handle).with_state(Arc::new(aws))
+}
+
+/// A request, as far as it decides who answers.
+enum Asked {
+    DynamoDb(String),
+    Metering(String),
+    Sqs(String),
+    SecretsManager(String),
+    Sts(String, BTreeMap<String, String>),
+    Ses,
+    M3ter(Wanted),
+}
+
+impl Asked {
+    fn of(parts: &Parts, body: &[u8]) -> Option<Asked> {
+        let path = parts.uri.path();
+        if let Some(rest) = path.strip_prefix("/m3ter/") {
+            return Some(Asked::M3ter(Wanted::from_path(&parts.method, rest)));
+        }
+        if path == "/v2/email/outbound-emails" {
+            return Some(Asked::Ses);
+        }
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some((service, action)) = header("x-amz-target").and_then(|all| all.split_once('.')) {
+            let action = action.to_owned();
+            return match service {
+                "AWSMPMeteringService" => Some(Asked::Metering(action)),
+                "AmazonSQS" => Some(Asked::Sqs(action)),
+                "secretsmanager" => Some(Asked::SecretsManager(action)),
+                service if service.starts_with("DynamoDB") => Some(Asked::DynamoDb(action)),
+                _ => None,
+            };
+        }
+        let is_form =
+            header(CONTENT_TYPE.as_str()).is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
+        let fields = is_form.then(|| form_fields(body))?;
+        let action = fields.get("Action")?.clone();
+        Some(Asked::Sts(action, fields))
+    }
+
+    fn service(&self) -> Service {
+        match self {
+            Asked::DynamoDb(_) => Service::DynamoDb,
+            Asked::Metering(_) => Service::Metering,
+            Asked::Sqs(_) => Service::Sqs,
+            Asked::SecretsManager(_) => Service::SecretsManager,
+            Asked::Sts(..) => Service::Sts,
+            Asked::Ses => Service::Ses,
+            Asked::M3ter(_) => Service::M3ter,
+        }
+    }
+
+    fn action(&self) -> &str {
+        match self {
+            Asked::DynamoDb(action)
+            | Asked::Metering(action)
+            | Asked::Sqs(action)
+            | Asked::SecretsManager(action)
+            | Asked::Sts(action, _) => action,
+            Asked::Ses => "SendEmail",
+            Asked::M3ter(wanted) => wanted.action(),
+        }
+    }
+}
+
+fn form_fields(body: &[u8]) -> BTreeMap<String, String> {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        urlencoding::decode(&spaced).map_or(spaced.clone(), |decoded| decoded.into_owned())
+    };
+    String::from_utf8_lossy(body)
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (decode(name), decode(value)))
+        .collect()
+}
+
+async fn handle(State(aws): State<Arc<Aws>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut response = match to_bytes(body, BODY_BYTES_MAX).await {
+        Ok(body) => answer(&aws, &parts, body).await,
+        Err(error) => WireError {
+            status: 413,
+            code: "RequestEntityTooLargeException".to_owned(),
+            message: error.to_string(),
+        }
+        .response(Protocol::Json11),
+    };
+    let date = aws.world.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
+}
+
+async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
+    let Some(asked) = Asked::of(parts, &body) else {
+        return WireError::caller(
+            "UnknownOperationException",
+            "the sandbox stands in for DynamoDB, Marketplace metering, SQS, Secrets Manager, STS, SES and m3ter; this request is for none of them",
+        )
+        .response(Protocol::Json11);
+    };
+    let service = asked.service();
+    aws.requests.count(service.as_str(), asked.action());
+    if aws.latency == Latency::LikeAws {
+        tokio::time::sleep(latency_of(service)).await;
+    }
+    match aws.faults.hit(service, asked.action()) {
+        None => effect(aws, &asked, parts, body, Thoroughness::Whole).await,
+        Some(FaultKind::Unprocessed) => effect(aws, &asked, parts, body, Thoroughness::Partial).await,
+        Some(FaultKind::Conflict) => dynamodb::conflict(&body),
+        Some(FaultKind::LostRequest) => lost(),
+        Some(FaultKind::LostAnswer) => {
+            effect(aws, &asked, parts, body, Thoroughness::Whole).await;
+            lost()
+        }
+        Some(FaultKind::Throttle) => fault(service, 400, throttle_code(service), "Rate exceeded"),
+        Some(FaultKind::Error) => fault(service, 500, error_code(service), "a fault was asked for"),
+        Some(FaultKind::AccessDenied) => fault(service, 400, denied_code(service), "a fault was asked for"),
+    }
+}
+
+async fn effect(aws: &Aws, asked: &Asked, parts: &Parts, body: Bytes, thoroughness: Thoroughness) -> Response {
+    let protocol = protocol_of(asked.service());
+    let caller = Caller::from_headers(&parts.headers);
+    let answered: Result<Value, WireError> = match asked {
+        Asked::DynamoDb(_) => return aws.engine.forward(&parts.headers, body).await,
+        Asked::M3ter(wanted) => return m3ter::answer(&aws.world, wanted, &parts.headers),
+        Asked::Sts(action, fields) => {
+            return sts::answer(&aws.world, action, fields, caller.as_ref())
+                .unwrap_or_else(|error| error.response(protocol));
+        }
+        Asked::Metering(action) => metering::answer(&aws.world, action, caller.as_ref(), &body, thoroughness),
+        Asked::Sqs(action) => sqs::answer(&aws.world, action, &body, &aws.own_url),
+        Asked::SecretsManager(action) => secretsmanager::answer(&aws.world, action, &body),
+        Asked::Ses => ses::answer(&aws.world, &body),
+    };
+    match answered {
+        Ok(body) => json_response(protocol, StatusCode::OK, &body),
+        Err(error) => error.response(protocol),
+    }
+}
+
+fn protocol_of(service: Service) -> Protocol {
+    match service {
+        Service::DynamoDb => Protocol::Json10,
+        Service::Sqs => Protocol::Json10QueryCompatible,
+        Service::Metering | Service::SecretsManager => Protocol::Json11,
+        Service::Sts => Protocol::Query,
+        Service::Ses | Service::M3ter => Protocol::RestJson,
+    }
+}
+
+fn fault(service: Service, status: u16, code: &str, message: &str) -> Response {
+    let status = match (service, code) {
+        (Service::M3ter | Service::Ses, "TooManyRequestsException") => 429,
+        (Service::M3ter | Service::Sts, _) if code.starts_with("AccessDenied") => 403,
+        _ => status,
+    };
+    WireError {
+        status,
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }
+    .response(protocol_of(service))
+}
+
+fn throttle_code(service: Service) -> &'static str {
+    match service {
+        Service::Metering | Service::SecretsManager => "ThrottlingException",
+        Service::DynamoDb => "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
+        Service::Sqs => "RequestThrottled",
+        Service::Sts => "Throttling",
+        Service::Ses | Service::M3ter => "TooManyRequestsException",
+    }
+}
+
+fn error_code(service: Service) -> &'static str {
+    match service {
+        Service::Metering => "InternalServiceErrorException",
+        Service::DynamoDb => "com.amazonaws.dynamodb.v20120810#InternalServerError",
+        Service::SecretsManager => "InternalServiceError",
+        Service::Sqs | Service::Sts | Service::Ses | Service::M3ter => "InternalFailure",
+    }
+}
+
+fn denied_code(service: Service) -> &'static str {
+    match service {
+        Service::Sts => "AccessDenied",
+        Service::Metering
+        | Service::DynamoDb
+        | Service::Sqs
+        | Service::SecretsManager
+        | Service::Ses
+        | Service::M3ter => "AccessDeniedException",
+    }
+}
+
+// Round numbers of the order that callers in the same region see.
+fn latency_of(service: Service) -> Duration {
+    Duration::from_millis(match service {
+        Service::DynamoDb => 5,
+        Service::Sqs => 10,
+        Service::SecretsManager => 15,
+        Service::Sts => 40,
+        Service::Ses => 60,
+        Service::Metering => 150,
+        Service::M3ter => 100,
+    })
+}

@@ -1,0 +1,331 @@
+//! The controls: what a person or a test does to the world around the functions. JSON in and out.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use jiff::{SignedDuration, Timestamp};
+use marketplace::{BuyerStatement, ForeignUsage, SwitchChange};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::faults::Fault;
+use crate::holdings::Change;
+use crate::journal::JournalError;
+use crate::sandbox::{SendError, Shared};
+use crate::schedules::AdvanceError;
+
+/// What the controls work on.
+#[derive(Debug, Clone)]
+pub struct Controls {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// The controls as a router.
+pub fn router(controls: Controls) -> Router {
+    Router::new()
+        .route("/access-key", get(access_key))
+        .route("/clock", get(clock).post(move_clock))
+        .route("/queue", get(queue).post(send))
+        .route("/tick/flush", post(flush))
+        .route("/tick/reconcile", post(reconcile))
+        .route("/marketplace", get(marketplace).post(change_marketplace))
+        .route("/foreign-usage", post(foreign_usage))
+        .route("/buyers", post(buyers))
+        .route("/faults", get(faults).post(set_faults))
+        .route("/cloudtrail", post(cloudtrail))
+        .route("/requests", get(requests).delete(clear_requests))
+        .route("/dead-letters", get(dead_letters))
+        .route("/outbox", get(outbox))
+        .route("/m3ter", get(m3ter).post(fill_m3ter))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(controls)
+}
+
+/// A control that did not do what was asked.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refusal {
+    fn bad(message: impl Into<String>) -> Refusal {
+        Refusal {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({"message": self.message}).to_string();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Refusal {
+        Refusal {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<AdvanceError> for Refusal {
+    fn from(error: AdvanceError) -> Refusal {
+        match error {
+            AdvanceError::Backwards { .. } => Refusal::bad(error.to_string()),
+            AdvanceError::Journal(error) => error.into(),
+        }
+    }
+}
+
+type Answer = Result<Json<Value>, Refusal>;
+
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        match path.as_str() {
+            "." => Refusal::bad(inner.to_string()),
+            path => Refusal::bad(format!("{path}: {inner}")),
+        }
+    })?;
+    deserializer.end().map_err(|error| Refusal::bad(error.to_string()))?;
+    Ok(value)
+}
+
+async fn unknown() -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_FOUND,
+        message: "no such control; the page at the API's address lists them".to_owned(),
+    }
+}
+
+async fn wrong_method() -> Refusal {
+    Refusal {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        message: "this control has another method; the page at the API's address lists them".to_owned(),
+    }
+}
+
+async fn access_key(State(controls): State<Controls>) -> Json<Value> {
+    Json(json!(controls.shared.access_key))
+}
+
+async fn clock(State(controls): State<Controls>) -> Json<Value> {
+    Json(json!({"now": controls.shared.world.now()}))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ClockMove {
+    now: Option<Timestamp>,
+    advance_seconds: Option<i64>,
+}
+
+async fn move_clock(State(controls): State<Controls>, body: Bytes) -> Answer {
+    let request: ClockMove = read(&body)?;
+    let world = &controls.shared.world;
+    let to = match (request.now, request.advance_seconds) {
+        (Some(now), None) => now,
+        (None, Some(seconds)) if seconds >= 0 => world
+            .now()
+            .checked_add(SignedDuration::from_secs(seconds))
+            .map_err(|_| Refusal::bad("advanceSeconds: that is after the end of time"))?,
+        (None, Some(_)) => {
+            return Err(Refusal::bad("advanceSeconds: the clock never goes backwards"));
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Refusal::bad("give either now or advanceSeconds"));
+        }
+    };
+    controls.shared.advance_to(to).await?;
+    Ok(Json(json!({"now": world.now()})))
+}
+
+async fn queue(State(controls): State<Controls>) -> Json<Value> {
+    let messages: Vec<Value> = controls.shared.world.read(|holdings| {
+        holdings
+            .bills
+            .messages()
+            .map(
+                |message| json!({"messageId": message.id, "body": message.body, "receiveCount": message.receive_count}),
+            )
+            .collect()
+    });
+    Json(json!({"messages": messages}))
+}
+
+async fn send(State(controls): State<Controls>, body: Bytes) -> Answer {
+    // The text goes on the queue as it is, so that unreadable messages can be tried too.
+    let body = String::from_utf8(body.to_vec()).map_err(|_| Refusal::bad("the message is not UTF-8 text"))?;
+    if body.is_empty() {
+        return Err(Refusal::bad("the message is empty"));
+    }
+    let handled = controls.shared.send(body).await.map_err(|error| match error {
+        SendError::Refused(_) => Refusal::bad(error.to_string()),
+        SendError::Journal(error) => error.into(),
+    })?;
+    Ok(Json(json!(handled)))
+}
+
+async fn flush(State(controls): State<Controls>) -> Answer {
+    controls.shared.flush().await?;
+    Ok(Json(json!({"handled": true})))
+}
+
+async fn reconcile() -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_IMPLEMENTED,
+        message: "the sandbox has no CloudTrail yet, so there is nothing to reconcile with".to_owned(),
+    }
+}
+
+async fn cloudtrail() -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_IMPLEMENTED,
+        message: "the sandbox has no CloudTrail yet".to_owned(),
+    }
+}
+
+async fn marketplace(State(controls): State<Controls>) -> Json<Value> {
+    Json(controls.shared.world.read(|holdings| {
+        let marketplace = &holdings.marketplace;
+        json!({
+            "billed": marketplace.billed(),
+            "violations": marketplace.violations(),
+            "switches": marketplace.switches(),
+        })
+    }))
+}
+
+async fn change_marketplace(State(controls): State<Controls>, body: Bytes) -> Answer {
+    let switches: SwitchChange = read(&body)?;
+    let world = &controls.shared.world;
+    world.change(Change::SwitchesChanged { switches })?;
+    Ok(Json(world.read(|holdings| json!(holdings.marketplace.switches()))))
+}
+
+async fn foreign_usage(State(controls): State<Controls>, body: Bytes) -> Answer {
+    let usage: ForeignUsage = read(&body)?;
+    let outcome = controls.shared.world.decide(|holdings| {
+        // Tried on a copy: what cannot be understood must not reach the journal.
+        match holdings.marketplace.clone().foreign_usage(&usage) {
+            Ok(outcome) => (vec![Change::ForeignUsageReported { usage: usage.clone() }], Ok(outcome)),
+            Err(error) => (Vec::new(), Err(Refusal::bad(error.to_string()))),
+        }
+    })??;
+    Ok(Json(json!(outcome)))
+}
+
+async fn buyers(State(controls): State<Controls>, body: Bytes) -> Answer {
+    let statement: BuyerStatement = read(&body)?;
+    let answer = json!(statement);
+    controls.shared.world.change(Change::BuyerStated { statement })?;
+    Ok(Json(answer))
+}
+
+async fn faults(State(controls): State<Controls>) -> Json<Value> {
+    Json(json!(controls.shared.faults.left()))
+}
+
+async fn set_faults(State(controls): State<Controls>, body: Bytes) -> Answer {
+    let wanted: Vec<Fault> = read(&body)?;
+    controls
+        .shared
+        .faults
+        .set(wanted)
+        .map_err(|error| Refusal::bad(error.to_string()))?;
+    Ok(Json(json!(controls.shared.faults.left())))
+}
+
+async fn requests(State(controls): State<Controls>) -> Json<Value> {
+    Json(json!(controls.shared.requests.counts()))
+}
+
+async fn clear_requests(State(controls): State<Controls>) -> Json<Value> {
+    controls.shared.requests.clear();
+    Json(json!({}))
+}
+
+async fn dead_letters(State(controls): State<Controls>) -> Json<Value> {
+    let letters: Vec<Value> = controls.shared.world.read(|holdings| {
+        holdings
+            .dead_letters
+            .messages()
+            .map(|letter| {
+                let reason = letter
+                    .attributes
+                    .get("reason")
+                    .and_then(|attribute| attribute.string_value.as_deref());
+                json!({
+                    "messageId": letter.id, "body": letter.body, "reason": reason,
+                    "attributes": letter.attributes, "sentAt": letter.sent_at,
+                    "receiveCount": letter.receive_count,
+                })
+            })
+            .collect()
+    });
+    Json(json!({"deadLetters": letters}))
+}
+
+async fn outbox(State(controls): State<Controls>) -> Json<Value> {
+    Json(controls.shared.world.read(|holdings| json!({"mails": holdings.outbox})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entities {
+    #[serde(default)]
+    bills: Vec<Value>,
+    #[serde(default)]
+    accounts: Vec<Value>,
+}
+
+async fn m3ter(State(controls): State<Controls>) -> Json<Value> {
+    Json(controls.shared.world.read(|holdings| {
+        json!({
+            "bills": holdings.m3ter.bills.values().collect::<Vec<_>>(),
+            "accounts": holdings.m3ter.accounts.values().collect::<Vec<_>>(),
+        })
+    }))
+}
+
+async fn fill_m3ter(State(controls): State<Controls>, body: Bytes) -> Answer {
+    let entities: Entities = read(&body)?;
+    let (bills, accounts) = (
+        with_ids("bills", entities.bills)?,
+        with_ids("accounts", entities.accounts)?,
+    );
+    let answer = json!({"bills": bills.len(), "accounts": accounts.len()});
+    controls.shared.world.change(Change::M3terFilled { bills, accounts })?;
+    Ok(Json(answer))
+}
+
+fn with_ids(list: &str, entities: Vec<Value>) -> Result<Vec<(String, Value)>, Refusal> {
+    entities
+        .into_iter()
+        .enumerate()
+        .map(|(index, entity)| match entity.get("id").and_then(Value::as_str) {
+            Some(id) => Ok((id.to_owned(), entity)),
+            None => Err(Refusal::bad(format!("{list}[{index}].id: must be a text"))),
+        })
+        .collect()
+}

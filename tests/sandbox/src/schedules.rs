@@ -1,0 +1,126 @@
+//! The schedules, run by the virtual clock.
+//!
+//! Invariant: when the clock moves, it stops at every instant at which something is due, and goes on
+//! only when that has been handled. So a function never sees a time between two ticks that it would
+//! not see in AWS.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::holdings::Change;
+use crate::journal::JournalError;
+use crate::queue::drain;
+use crate::queues::{Message, QueueName};
+use crate::world::World;
+
+/// The message of the tick.
+pub const FLUSH: &str = r#"{"flush":true}"#;
+
+/// Minutes past each hour at which the tick runs.
+const TICK_MINUTE: i8 = 1;
+
+/// On the 1st the tick also runs at these minutes past five, before last month closes at six.
+const MONTH_END_HOUR: i8 = 5;
+const MONTH_END_MINUTES: [i8; 3] = [15, 30, 45];
+
+/// Why the clock was not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum AdvanceError {
+    /// The clock never goes backwards.
+    #[error("now: the clock is at {now} and never goes back to {wanted}")]
+    Backwards {
+        /// Where it is.
+        now: Timestamp,
+        /// Where it should go.
+        wanted: Timestamp,
+    },
+    /// The move could not be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Moves the clock and runs what becomes due on the way, each at its instant.
+pub async fn advance(world: &World, to: Timestamp) -> Result<(), AdvanceError> {
+    let now = world.now();
+    if to < now {
+        return Err(AdvanceError::Backwards { now, wanted: to });
+    }
+    drain(world).await;
+    while let Some(stop) = next_stop(world).filter(|stop| *stop <= to) {
+        world.change(Change::ClockMoved { to: stop })?;
+        if is_tick(stop) {
+            send_flush(world)?;
+        }
+        drain(world).await;
+    }
+    world.change(Change::ClockMoved { to })?;
+    drain(world).await;
+    Ok(())
+}
+
+/// Puts the tick's message on the bill queue; gives its id.
+pub fn send_flush(world: &World) -> Result<String, JournalError> {
+    let message = Message::new(FLUSH.to_owned(), Default::default(), world.now());
+    let id = message.id.clone();
+    world.change(Change::MessageSent {
+        queue: QueueName::Bills,
+        message,
+    })?;
+    Ok(id)
+}
+
+fn next_stop(world: &World) -> Option<Timestamp> {
+    let tick = next_tick(world.now());
+    match world.next_delayed() {
+        Some(delayed) => Some(delayed.min(tick?)),
+        None => tick,
+    }
+}
+
+/// The first instant after another at which the tick runs; `None` at the end of time.
+pub fn next_tick(after: Timestamp) -> Option<Timestamp> {
+    let mut minute = whole_minute(after);
+    // The tick runs every hour, so an hour and a minute always hold one.
+    for _ in 0..=61 {
+        minute = minute.checked_add(SignedDuration::from_mins(1)).ok()?;
+        if is_tick(minute) {
+            return Some(minute);
+        }
+    }
+    None
+}
+
+fn whole_minute(instant: Timestamp) -> Timestamp {
+    let second = instant.as_second();
+    Timestamp::from_second(second - second.rem_euclid(60)).unwrap_or(instant)
+}
+
+fn is_tick(instant: Timestamp) -> bool {
+    let at: DateTime = instant.to_zoned(TimeZone::UTC).datetime();
+    whole_minute(instant) == instant
+        && (at.minute() == TICK_MINUTE
+            || (at.day() == 1 && at.hour() == MONTH_END_HOUR && MONTH_END_MINUTES.contains(&at.minute())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tick_runs_each_hour_and_more_often_before_a_month_closes() {
+        for (after, next) in [
+            ("2026-03-10T10:00:59.5Z", "2026-03-10T10:01:00Z"),
+            ("2026-03-10T10:01:00Z", "2026-03-10T11:01:00Z"),
+            ("2026-03-10T05:02:00Z", "2026-03-10T06:01:00Z"),
+            ("2026-03-31T23:30:00Z", "2026-04-01T00:01:00Z"),
+            ("2026-04-01T05:01:00Z", "2026-04-01T05:15:00Z"),
+            ("2026-04-01T05:15:00Z", "2026-04-01T05:30:00Z"),
+            ("2026-04-01T05:30:30Z", "2026-04-01T05:45:00Z"),
+            ("2026-04-01T05:45:00Z", "2026-04-01T06:01:00Z"),
+        ] {
+            let expected: Timestamp = next.parse().unwrap();
+            assert_eq!(next_tick(after.parse().unwrap()), Some(expected), "{after}");
+        }
+    }
+}
