@@ -17,6 +17,7 @@ mod query;
 mod requeue;
 mod runs;
 mod token;
+mod usage_report;
 
 use std::sync::Arc;
 
@@ -109,6 +110,10 @@ pub fn router(outbill: Outbill, clock: Clock) -> Router {
         .route("/integrationruns/{kind}/latest/{id}", get(runs::latest))
         .route("/integrationruns/destinations/{id}", get(runs::by_destination))
         .route("/integrationruns/logs/{id}", get(runs::log))
+        .route(
+            "/integrationdestinations/marketplace/usageReport",
+            get(usage_report::list),
+        )
         .route("/events", get(events::list))
         .route("/events/types", get(events::types))
         .route("/events/fields", get(events::fields))
