@@ -106,6 +106,7 @@ pub fn router(outbill: Outbill, clock: Clock) -> Router {
         )
         .route("/integrationruns/{kind}", get(runs::retrieve))
         .route("/integrationruns/{kind}/{id}", get(runs::by_entity))
+        .route("/integrationruns/{id}/replay", post(runs::replay))
         .route("/integrationruns/{kind}/latest", get(runs::latest_of_several))
         .route("/integrationruns/{kind}/latest/{id}", get(runs::latest))
         .route("/integrationruns/destinations/{id}", get(runs::by_destination))

@@ -592,6 +592,21 @@ async fn runs_and_their_logs_are_shown() {
         .await;
     let payload = STANDARD.decode(log["Payload"].as_str().unwrap()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&payload).unwrap(), json!([entry]));
+    let path = format!("integrationruns/{}/replay", runs[0].id);
+    let replay = json!({"orgId": ORGANIZATION, "integrationRunId": runs[0].id, "replay": true});
+    assert_eq!(api.good("POST", &path, Value::Null).await, one);
+    assert_eq!(api.queued(), std::slice::from_ref(&replay));
+    api.good("POST", &path, json!({"remap": true})).await;
+    assert_eq!(api.queued(), [with(replay, json!({"remap": true}))]);
+    api.bad(400, &["flush"], "POST", &path, json!({"flush": true})).await;
+    api.bad(404, &["none"], "POST", "integrationruns/none/replay", Value::Null)
+        .await;
+    let log = api.world.outbill.runs.log(&organization(), &runs[0].id).await.unwrap();
+    assert_eq!(
+        log[2]["replayAsked"],
+        json!({"by": api.key.0, "at": "2025-06-10T10:00:00Z", "remap": true})
+    );
+
     let large = json!("x".repeat(4_600_000));
     api.world
         .outbill
