@@ -26,6 +26,7 @@ const TYPES: &[&str] = &[
 
 /// The fields of their documents, and the kind of each.
 const DOCUMENT: &[(&str, &str)] = &[
+    ("new.accountId", "string"),
     ("new.destination", "string"),
     ("new.destinationId", "string"),
     ("new.entityId", "string"),

@@ -74,7 +74,7 @@ pub enum Culprit {
     OwnedByConfiguration { owner: ConfigurationId },
     #[error("dimension {dimension} of buyer {buyer} is metered by organization {owner}; two organizations on one buyer and dimension cannot be told apart at AWS",
         dimension = key.dimension, buyer = key.buyer.customer())]
-    OwnedByOrganization { key: UsageKey, owner: OrganizationId },
+    OwnedByOrganization { key: Box<UsageKey>, owner: OrganizationId },
     #[error(
         "{source} has {units} units at AWS under dimension {from}, which AWS does not take back, and would now go to {to}; restore the mapping, the split or the unit price, or replay the run with remap to cut over",
         source = source_of_units.as_str()

@@ -91,6 +91,7 @@ fn run_draft(
         run,
         replayed_from: received.replayed_from.clone(),
         bill: bill.clone(),
+        account: received.message.change.account().cloned(),
         head: received.message.change.head().sort_text(),
         configuration: configuration.clone(),
         input: received.message.input.clone(),
@@ -332,7 +333,7 @@ impl Story<'_> {
         let foreign = keys.into_iter().filter_map(|key| {
             let owner = owner(&key)?;
             (owner != self.bill.reference.organization).then(|| Culprit::OwnedByOrganization {
-                key: key.clone(),
+                key: Box::new(key.clone()),
                 owner,
             })
         });
