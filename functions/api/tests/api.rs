@@ -691,14 +691,17 @@ async fn events_are_shown() {
 #[tokio::test]
 async fn a_bill_is_put_on_the_queue() {
     let api = api().await;
-    let bill: Value =
-        serde_json::from_str(r#"{"id": "b1", "version": 8, "lineItems": [{"convertedSubtotal": 0.10}]}"#).unwrap();
+    let bill: Value = serde_json::from_str(
+        r#"{"id": "b1", "accountId": "a1", "version": 8, "currency": "USD",
+                "lineItems": [{"lineItemType": "USAGE", "currency": "USD", "convertedSubtotal": 0.10}]}"#,
+    )
+    .unwrap();
     let check = async |body: Value, expect: Value| {
         let (status, answer) = api.call("POST", "bills", body.clone()).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{body}: {answer}");
         assert_eq!(answer["messageId"], json!("message-1"));
         let queued: Vec<Value> = api.queued();
-        assert_eq!(queued, [expect]);
+        assert_eq!(queued, [with(expect, json!({"sentBy": api.key.0}))]);
         queued
     };
     let message = json!({"orgId": ORGANIZATION, "bill": bill});
@@ -730,6 +733,12 @@ async fn a_bill_is_put_on_the_queue() {
     bad(with(bill.clone(), json!({"orgId": "other"})), "orgId").await;
     bad(json!([bill]), "object").await;
     bad(json!({"m3terEvent": {"eventData": {"newDto": bill}}}), "orgId").await;
+    bad(with(bill.clone(), json!({"currency": null})), "currency is missing").await;
+    bad(
+        with(bill.clone(), json!({"lineItems": [{}]})),
+        "lineItems[0].convertedSubtotal is missing",
+    )
+    .await;
 
     let large = with(bill, json!({"padding": "x".repeat(1_100_000)}));
     let (status, _) = api.call("POST", "bills", large.clone()).await;
