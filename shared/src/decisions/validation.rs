@@ -135,6 +135,19 @@ impl Invalid {
         })
     }
 
+    /// The culprits without amounts: the same as long as the same is wrong.
+    pub fn cause(&self) -> String {
+        let cause = |culprit: &Culprit| match culprit {
+            Culprit::NoDefaultDimension { needed, .. } => format!("no {needed} and no default dimension"),
+            Culprit::Held {
+                source_of_units, to, ..
+            } => format!("{} is held from {to}", source_of_units.as_str()),
+            Culprit::Amount { source_of_units, .. } => format!("the amount of {source_of_units}"),
+            other => other.to_string(),
+        };
+        self.culprits.iter().map(cause).collect::<Vec<_>>().join("; ")
+    }
+
     /// Whether the buyer itself is unknown: m3ter has an event of its own for it.
     pub fn lacks_account_mapping(&self) -> bool {
         self.culprits

@@ -510,8 +510,9 @@ async fn delete(
     let run = batch.new_run()?;
     let hashes: Vec<KeyHash> = manifest.keys.keys().cloned().collect();
     let rows = batch.outbill.ledger.key_rows(bill, &hashes).await?;
-    let credential = owner.and_then(|owner| owner.credential.as_ref());
-    let key_run = owner.zip(credential).map(|(configuration, credential)| KeyRun {
+    let claiming = owner.filter(|owner| owner.enabled);
+    let credential = claiming.and_then(|owner| owner.credential.as_ref());
+    let key_run = claiming.zip(credential).map(|(configuration, credential)| KeyRun {
         configuration,
         credential,
         run: &run,

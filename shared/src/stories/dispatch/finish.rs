@@ -100,11 +100,14 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
     wait(batch, &draft.configuration, &about, &draft.head, &waits_for, &outcome).await
 }
 
-/// Outcomes of entries whose run ended earlier: claimed or sent by the tick, or by another message about the same bill.
-pub(super) async fn late(batch: &Batch<'_>, settled: &Settled) -> Result<(), DispatchError> {
+/// Outcomes of entries whose run is not of this batch (`own`): claimed or sent by the tick, or by another message about the same bill.
+pub(super) async fn late(batch: &Batch<'_>, own: &HashSet<RunId>, settled: &Settled) -> Result<(), DispatchError> {
     let mut by_run: BTreeMap<(BillReference, String), Vec<(&EntryName, &Settlement)>> = BTreeMap::new();
     for (name, settlement) in &settled.entries {
         let origin = &settlement.entry.origin;
+        if own.contains(&origin.run) {
+            continue;
+        }
         by_run
             .entry((origin.bill.clone(), origin.run.as_str().to_owned()))
             .or_default()
@@ -128,10 +131,6 @@ async fn late_run(
     let Some(run) = batch.outbill.runs.get(organization, &origin.run).await? else {
         return Ok(());
     };
-    if run.started == batch.now && run.version == 1 && is_final(run.status) {
-        // The run of this very batch: it has said all this.
-        return Ok(());
-    }
     let keys: Vec<KeyOutcome> = entries
         .iter()
         .map(|(_, settlement)| KeyOutcome {
