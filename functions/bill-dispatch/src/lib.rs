@@ -11,14 +11,19 @@ use outbill::stories::dispatch::{Delivery, Disposition, dispatch};
 pub async fn handle(outbill: &Outbill, event: SqsEvent, now: Timestamp) -> SqsBatchResponse {
     let deliveries: Vec<Delivery> = event.records.into_iter().map(delivery).collect();
     let dispositions = dispatch(outbill, &deliveries, now).await;
-    let again = dispositions.into_iter().filter(|(_, disposition)| *disposition == Disposition::Retry);
+    let again = dispositions
+        .into_iter()
+        .filter(|(_, disposition)| *disposition == Disposition::Retry);
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = again.map(|(id, _)| failure(id)).collect();
     response
 }
 
 fn delivery(message: aws_lambda_events::sqs::SqsMessage) -> Delivery {
-    let receives = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+    let receives = message
+        .attributes
+        .get("ApproximateReceiveCount")
+        .and_then(|count| count.parse().ok());
     Delivery {
         id: message.message_id.unwrap_or_default(),
         body: message.body.unwrap_or_default(),

@@ -163,14 +163,26 @@ impl Access {
     ) -> Result<(String, String), StoreError> {
         let id = Uuid::new_v4().simple().to_string();
         let secret = random_text();
+        self.keep_access_key(&id, &secret, organization, permissions).await?;
+        Ok((id, secret))
+    }
+
+    /// Keeps a key that was made elsewhere, hashed. One of the same id stays as it is.
+    pub async fn keep_access_key(
+        &self,
+        id: &str,
+        secret: &str,
+        organization: &OrganizationId,
+        permissions: &[Permission],
+    ) -> Result<(), StoreError> {
         let key = AccessKey {
             org_id: organization.clone(),
-            secret_sha256: hash(&secret),
+            secret_sha256: hash(secret),
             permissions: permissions.to_vec(),
         };
         let text = serde_json::to_string(&key).map_err(|error| StoreError::other("making an access key", error))?;
-        self.secrets.create(&access_key_name(&id), &text).await?;
-        Ok((id, secret))
+        self.secrets.create(&access_key_name(id), &text).await?;
+        Ok(())
     }
 
     /// Exchanges an access key for a token of [`TOKEN_SECONDS`]. Errors: no such key, or another secret.

@@ -1,32 +1,81 @@
-//! The functions that the program runs.
+//! The functions that the sandbox runs: their real handlers, on real SDK clients, on the virtual clock.
 
 use std::sync::Arc;
 
-use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
-use axum::Router;
-use axum::http::StatusCode;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use futures::FutureExt;
+use outbill::effects::access::Permission;
+use outbill::effects::table;
+use outbill::values::ids::OrganizationId;
+use outbill::{Environment, Outbill};
 
 use crate::seam::{BuildError, Functions, Surroundings};
 
-/// Functions for a sandbox of stand-ins alone: every message fails, the API says so.
-pub async fn build(_surroundings: Surroundings) -> Result<Functions, BuildError> {
+/// The table that the functions are told.
+pub const TABLE: &str = "outbill";
+const SECRET_PREFIX: &str = "outbill/";
+/// The sender of mails; the stand-in delivers to the outbox.
+const ALERT_SENDER: &str = "outbill@seller.example";
+/// Keys of the seller's account that the stand-ins know; nothing checks their signatures.
+const ACCESS_KEY_ID: &str = "AKIASANDBOXSELLER000";
+const SECRET_ACCESS_KEY: &str = "sandbox";
+
+/// What the functions are told about their surroundings.
+pub fn environment(surroundings: &Surroundings) -> Environment {
+    Environment {
+        table: TABLE.to_owned(),
+        bill_queue_url: surroundings.bill_queue_url.clone(),
+        secret_prefix: SECRET_PREFIX.to_owned(),
+        m3ter_base_url: surroundings.m3ter_base_url.clone(),
+        alert_sender: ALERT_SENDER.to_owned(),
+        log: "info".to_owned(),
+    }
+}
+
+/// The SDK's configuration as the SDK's own variables would make it, without touching this process's variables: many sandboxes may run in
+/// one test program.
+pub async fn sdk(surroundings: &Surroundings) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .endpoint_url(&surroundings.aws_endpoint_url)
+        .region(Region::new(surroundings.region.clone()))
+        .credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "sandbox"))
+        .load()
+        .await
+}
+
+/// Makes what a deployment has, where it is not there yet, and the functions around it.
+pub async fn build(surroundings: Surroundings) -> Result<Functions, BuildError> {
+    let sdk = sdk(&surroundings).await;
+    make_table(&sdk).await?;
+    let outbill = Outbill::connect(&sdk, &environment(&surroundings));
+    make_secrets(&outbill, &surroundings).await?;
+    let clock = surroundings.clock.clone();
+    let api = api::router(outbill.clone(), Arc::new(move || clock.now()));
     Ok(Functions {
-        dispatch: Arc::new(|event, _now| async move { all_failed(&event) }.boxed()),
-        api: Router::new().fallback(async || (StatusCode::SERVICE_UNAVAILABLE, "this sandbox runs the stand-ins only")),
+        dispatch: Arc::new(move |event, now| {
+            let outbill = outbill.clone();
+            async move { bill_dispatch::handle(&outbill, event, now).await }.boxed()
+        }),
+        api,
     })
 }
 
-fn all_failed(event: &SqsEvent) -> SqsBatchResponse {
-    let mut answer = SqsBatchResponse::default();
-    answer.batch_item_failures = event
-        .records
-        .iter()
-        .map(|record| {
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = record.message_id.clone().unwrap_or_default();
-            failure
-        })
-        .collect();
-    answer
+async fn make_table(sdk: &SdkConfig) -> Result<(), BuildError> {
+    let client = aws_sdk_dynamodb::Client::new(sdk);
+    match table::definition()?.table_name(TABLE).send_with(&client).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn make_secrets(outbill: &Outbill, surroundings: &Surroundings) -> Result<(), BuildError> {
+    let key = &surroundings.access_key;
+    let organization = OrganizationId::new(&key.org_id)?;
+    outbill.access.keep_access_key(&key.access_key_id, &key.api_secret, &organization, Permission::ALL).await?;
+    let m3ter = serde_json::json!({ "accessKeyId": "sandbox", "apiSecret": "sandbox" });
+    outbill.secrets.create(&format!("{organization}/m3ter"), &m3ter.to_string()).await?;
+    Ok(())
 }

@@ -47,8 +47,12 @@ pub(super) async fn page(
     entries: &[(KeyHash, Hour)],
     progress: &mut Progress,
 ) -> Result<(), DispatchError> {
-    let unsent = entries.iter().filter(|name| !batch.sends(name));
-    let attempts = unsent.map(|(key, hour)| batch.outbill.ledger.start_attempt(key, *hour, batch.now));
+    let mut attempts = Vec::new();
+    for (key, hour) in entries {
+        if !batch.sends(&(key.clone(), *hour)) {
+            attempts.push(batch.outbill.ledger.start_attempt(key, *hour, batch.now));
+        }
+    }
     let attempts: Vec<Option<Result<Claim, Recorded>>> = stream::iter(attempts)
         .buffer_unordered(AT_ONCE_MAX)
         .try_collect()
@@ -59,12 +63,7 @@ pub(super) async fn page(
             Err(closed) => progress.closed.push(closed),
         }
     }
-    let claims = keys.iter().map(|key| claim_gathered(batch, key, |state| state));
-    claim_all(
-        batch,
-        stream::iter(claims).buffer_unordered(AT_ONCE_MAX).try_collect().await?,
-        progress,
-    )
+    claim_all(batch, keys, |state| state, progress).await
 }
 
 /// A buyer leaves: what its keys owe is claimed in the latest free hours, as long as AWS still takes it.
@@ -88,15 +87,23 @@ pub(super) async fn leaving(
         leaving_until: Some(state.leaving_until.map_or(until, |known| known.max(until))),
         ..state
     };
-    let claims = keys.iter().map(|key| claim_gathered(batch, key, leave));
-    claim_all(
-        batch,
-        stream::iter(claims).buffer_unordered(AT_ONCE_MAX).try_collect().await?,
-        progress,
-    )
+    claim_all(batch, &keys, leave, progress).await
 }
 
-fn claim_all(batch: &Batch<'_>, claims: Vec<Vec<Claim>>, progress: &mut Progress) -> Result<(), DispatchError> {
+async fn claim_all(
+    batch: &Batch<'_>,
+    keys: &[KeyHash],
+    change: impl Fn(KeyState) -> KeyState + Copy,
+    progress: &mut Progress,
+) -> Result<(), DispatchError> {
+    let mut running = Vec::new();
+    for key in keys {
+        running.push(claim_gathered(batch, key, change));
+    }
+    let claims: Vec<Vec<Claim>> = stream::iter(running)
+        .buffer_unordered(AT_ONCE_MAX)
+        .try_collect()
+        .await?;
     for claim in claims.into_iter().flatten() {
         progress.claim(batch, claim);
     }

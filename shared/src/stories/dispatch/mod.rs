@@ -22,6 +22,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
@@ -69,7 +70,15 @@ pub(crate) enum DispatchError {
 }
 
 /// Handles a batch. Never fails as a whole: each message has its disposition, in the order of the deliveries.
-pub async fn dispatch(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> Vec<(String, Disposition)> {
+pub fn dispatch<'a>(
+    outbill: &'a Outbill,
+    deliveries: &'a [Delivery],
+    now: Timestamp,
+) -> BoxFuture<'a, Vec<(String, Disposition)>> {
+    handle(outbill, deliveries, now).boxed()
+}
+
+async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> Vec<(String, Disposition)> {
     let batch = Batch::new(outbill, now);
     let mut progress: Vec<Progress> = prepare(&batch, deliveries).await;
     let settled = isolated(settle::settle(&batch, &mut progress)).await;
@@ -147,8 +156,8 @@ async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
 }
 
 /// A panic of one message must not take the others with it: it becomes an error of that message alone.
-async fn isolated<T>(work: impl Future<Output = T>) -> Result<T, DispatchError> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
+async fn isolated<'a, T: 'a>(work: impl Future<Output = T> + Send + 'a) -> Result<T, DispatchError> {
+    AssertUnwindSafe(work.boxed()).catch_unwind().await.map_err(|panic| {
         let text = panic
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())

@@ -1,5 +1,6 @@
 //! A message, read: what it is, and where the bill comes from.
 
+use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::batch::{Batch, Progress};
@@ -196,10 +197,10 @@ async fn replayed(batch: &Batch<'_>, replay: &Replay) -> Result<Result<Next, Unu
 /// Does what a message asks for, as far as the claims.
 pub(super) async fn work(batch: &Batch<'_>, received: Received, progress: &mut Progress) -> Result<(), DispatchError> {
     match received {
-        Received::Bill(received) => bill::bill(batch, &received, progress).await,
+        Received::Bill(received) => bill::bill(batch, &received, progress).boxed().await,
         Received::Tick => flush::tick(batch).await,
-        Received::FlushPage { keys, entries } => flush::page(batch, &keys, &entries, progress).await,
-        Received::Leaving(leaving) => flush::leaving(batch, &leaving, progress).await,
+        Received::FlushPage { keys, entries } => flush::page(batch, &keys, &entries, progress).boxed().await,
+        Received::Leaving(leaving) => flush::leaving(batch, &leaving, progress).boxed().await,
         Received::Nothing => Ok(()),
         Received::Failed(error) => Err(error),
     }

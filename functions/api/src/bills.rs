@@ -1,0 +1,114 @@
+//! `POST bills`: a bill, put on the queue.
+//!
+//! The message is made anew from what is known of the body, so that nothing in it becomes a replay, a cut-over or a tick.
+
+use axum::{Json, http::StatusCode};
+use outbill::{
+    effects::{access::Permission, queue::BillQueue},
+    values::ids::BillId,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    body::{Body, Fields},
+    call::Call,
+    error::ApiError,
+};
+
+pub(crate) async fn create(call: Call, Body(body): Body) -> Result<(StatusCode, Json<Value>), ApiError> {
+    call.needs(Permission::MarketplaceUsageCreate)?;
+    let message = message(&call, body)?;
+    let text = message.to_string();
+    let message = match BillQueue::fits(&text) {
+        true => message,
+        false => {
+            let id = call
+                .outbill
+                .bodies
+                .put(Some(&call.organization), call.now, &text)
+                .await?;
+            json!({"orgId": call.organization, "storedBody": id})
+        }
+    };
+    let message_id = call.outbill.queue.send(&message).await?;
+    tracing::info!(
+        access_key.id = call.by,
+        message.id = message_id,
+        "A bill was taken from the API."
+    );
+    let answer = json!({"message": "the bill is queued", "messageId": message_id});
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// `{"orgId"?, "bill", "account"?}`, m3ter's event, a reference `{"orgId"?, "billId"}`, or a bill as it is.
+fn message(call: &Call, body: Value) -> Result<Value, ApiError> {
+    let Value::Object(given) = body else {
+        return Err(ApiError::bad_request(
+            "the body has to be a JSON object: a bill, or {\"bill\": …}",
+        ));
+    };
+    if given.contains_key("m3terEvent") {
+        return event(call, &given);
+    }
+    if given.contains_key("billId") && !given.contains_key("id") {
+        let mut fields = Fields::of_call(call, Value::Object(given), &["billId"])?;
+        let id = fields.required("billId");
+        check_id(&mut fields, "billId", &id);
+        fields.done()?;
+        return Ok(json!({"orgId": call.organization, "billId": id}));
+    }
+    let mut fields = match given.contains_key("bill") {
+        true => Fields::of_call(call, Value::Object(given), &["bill", "account"])?,
+        false => Fields::of("", json!({"bill": given}), &["bill"], &[])?,
+    };
+    let bill = fields.object("bill");
+    let account = fields.object("account");
+    match &bill {
+        Some(bill) => check_bill(call, &mut fields, "bill", bill),
+        None => fields.refuse("bill", "it is missing; give m3ter's bill"),
+    }
+    fields.done()?;
+    let mut message = Map::from_iter([
+        ("orgId".to_owned(), json!(call.organization)),
+        ("bill".to_owned(), json!(bill)),
+    ]);
+    message.extend(account.map(|account| ("account".to_owned(), Value::Object(account))));
+    Ok(Value::Object(message))
+}
+
+fn event(call: &Call, given: &Map<String, Value>) -> Result<Value, ApiError> {
+    let event = given.get("m3terEvent").cloned().unwrap_or_default();
+    let name = given.get("eventName").cloned().unwrap_or_default();
+    let bill = |side: &str| {
+        event
+            .get("eventData")
+            .and_then(|data| data.get(side))
+            .and_then(Value::as_object)
+    };
+    let mut fields = Fields::of("", json!({}), &[], &[])?;
+    match bill("newDto").or(bill("oldDto")) {
+        Some(bill) if bill.contains_key("orgId") => check_bill(call, &mut fields, "m3terEvent.eventData", bill),
+        Some(_) => fields.refuse("m3terEvent.eventData", "the bill's orgId is missing"),
+        None => fields.refuse("m3terEvent.eventData", "give m3ter's event with newDto or oldDto"),
+    }
+    fields.done()?;
+    Ok(json!({"eventName": name, "m3terEvent": event}))
+}
+
+fn check_bill(call: &Call, fields: &mut Fields, name: &str, bill: &Map<String, Value>) {
+    check_id(
+        fields,
+        &format!("{name}.id"),
+        bill.get("id").and_then(Value::as_str).unwrap_or_default(),
+    );
+    let organization = bill.get("orgId").filter(|organization| !organization.is_null());
+    if organization.is_some_and(|organization| organization.as_str() != Some(call.organization.as_str())) {
+        fields.refuse(&format!("{name}.orgId"), "it has to be the organization of the path");
+    }
+}
+
+fn check_id(fields: &mut Fields, name: &str, id: &str) {
+    if let Err(error) = BillId::new(id) {
+        fields.refuse(name, &format!("{error}; give the bill's id"));
+    }
+}

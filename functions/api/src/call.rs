@@ -1,0 +1,95 @@
+//! Who calls, when, and for which organization: found out once, before any handler.
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{header::AUTHORIZATION, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use jiff::Timestamp;
+use outbill::{
+    Outbill,
+    effects::access::{Caller, Permission},
+    values::ids::OrganizationId,
+};
+
+use crate::{App, error::ApiError};
+
+/// A call that has a valid token of the organization in its path.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) outbill: Outbill,
+    pub(crate) now: Timestamp,
+    pub(crate) organization: OrganizationId,
+    /// The access key's id: who made or changed something.
+    pub(crate) by: String,
+    permissions: Vec<Permission>,
+}
+
+impl Call {
+    /// Refuses a caller without `permission`.
+    pub(crate) fn needs(&self, permission: Permission) -> Result<(), ApiError> {
+        if self.permissions.contains(&permission) {
+            return Ok(());
+        }
+        let name = serde_json::to_value(permission).unwrap_or_default();
+        let name = name.as_str().unwrap_or_default();
+        Err(ApiError::forbidden(format!(
+            "this access key lacks the permission {name}"
+        )))
+    }
+}
+
+/// Lets a call through to its handler if its token is good for its path.
+pub(crate) async fn authorize(State(app): State<App>, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    let path = request.uri().path();
+    if path == "/oauth/token" {
+        return Ok(next.run(request).await);
+    }
+    let header = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let token = bearer(header).ok_or_else(|| ApiError::forbidden("give a token: Authorization: Bearer …"))?;
+    let now = (app.clock)();
+    let Caller {
+        access_key_id,
+        organization,
+        permissions,
+    } = app.outbill.access.verify(token, now).await?;
+    if let Some(asked) = organization_in(path)
+        && asked != organization.as_str()
+    {
+        return Err(ApiError::forbidden("the token is not one of this organization"));
+    }
+    let call = Call {
+        outbill: app.outbill,
+        now,
+        organization,
+        by: access_key_id,
+        permissions,
+    };
+    request.extensions_mut().insert(call);
+    Ok(next.run(request).await)
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn organization_in(path: &str) -> Option<String> {
+    let segment = path.strip_prefix("/organizations/")?.split('/').next()?;
+    // What cannot be decoded is no organization of anyone's.
+    Some(urlencoding::decode(segment).map_or_else(|_| segment.to_owned(), |decoded| decoded.into_owned()))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Call {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Call, ApiError> {
+        let call = parts.extensions.get::<Call>().cloned();
+        call.ok_or_else(|| ApiError::forbidden("give a token: Authorization: Bearer …"))
+    }
+}

@@ -1,0 +1,342 @@
+//! `integrationconfigs`: what an organization wants sent where.
+
+use axum::{Json, extract::Path};
+use outbill::{
+    effects::{access::Permission, configurations::Changed, table::PageRequest},
+    values::{
+        configuration::{Audit, DestinationKind, ENTITY_TYPES, IntegrationConfiguration},
+        credential::IntegrationCredential,
+        ids::{ConfigurationId, CredentialId},
+    },
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    body::{Body, Fields, version_mismatch},
+    call::Call,
+    credentials,
+    error::ApiError,
+    page::{self, PAGE_MAX},
+    query::Query,
+    requeue,
+};
+
+const FIELDS: &[&str] = &[
+    "entityType",
+    "entityId",
+    "destination",
+    "destinationId",
+    "configData",
+    "credentials",
+    "integrationCredentialsId",
+    "name",
+    "version",
+];
+
+pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigRetrieve)?;
+    let request = page::request(&query, PAGE_MAX)?;
+    let destination_id = query.text("destinationId");
+    let wanted = |found: &IntegrationConfiguration| {
+        destination_id.is_none_or(|wanted| found.destination_id.as_deref() == Some(wanted))
+    };
+    let found = call
+        .outbill
+        .configurations
+        .list(&call.organization, &request, wanted)
+        .await?;
+    Ok(Json(page::response(&query, found, show)))
+}
+
+/// m3ter declares one object as the answer and paging as parameters. This is both: the newest one's fields, and the page in `data`.
+pub(crate) async fn by_entity(
+    call: Call,
+    Path((_, entity)): Path<(String, String)>,
+    query: Query,
+) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigRetrieve)?;
+    let request = page::request(&query, PAGE_MAX)?;
+    let is = |wanted: Option<&str>, found: Option<&str>| wanted.is_none_or(|wanted| found == Some(wanted));
+    let wanted = |found: &IntegrationConfiguration| {
+        found.entity_type.eq_ignore_ascii_case(&entity)
+            && is(query.text("entityId"), found.entity_id.as_deref())
+            && is(query.text("destinationId"), found.destination_id.as_deref())
+            && query
+                .text("destination")
+                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(found.destination.name()))
+    };
+    let found = call
+        .outbill
+        .configurations
+        .list(&call.organization, &request, wanted)
+        .await?;
+    let Some(newest) = found.items.first().map(show) else {
+        return Err(ApiError::not_found(format!(
+            "there is no integration configuration of entity type {entity}"
+        )));
+    };
+    Ok(Json(merged(newest, page::response(&query, found, show))))
+}
+
+fn merged(mut left: Value, right: Value) -> Value {
+    if let (Value::Object(left), Value::Object(right)) = (&mut left, right) {
+        left.extend(right);
+    }
+    left
+}
+
+pub(crate) async fn retrieve(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigRetrieve)?;
+    Ok(Json(show(&stored(&call, &id).await?)))
+}
+
+pub(crate) async fn create(call: Call, Body(body): Body) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigCreate)?;
+    let mut fields = Fields::of_call(&call, body, FIELDS)?;
+    fields.no_version();
+    let id = ConfigurationId::new(call.outbill.ids.text(call.now)).map_err(unusable)?;
+    let request = Request::read(&call, fields).await?;
+    let made = request.configuration(&call, id, 1, Audit::new(call.now, &call.by));
+    request.keep_new_credential(&call).await?;
+    call.outbill.configurations.create(&made).await?;
+    Ok(Json(with_external_id(show(&made), &request)))
+}
+
+pub(crate) async fn update(
+    call: Call,
+    Path((_, id)): Path<(String, String)>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigUpdate)?;
+    let mut fields = Fields::of_call(&call, body, FIELDS)?;
+    let version = fields.version();
+    let stored = stored(&call, &id).await?;
+    let request = Request::read(&call, fields).await?;
+    if stored.version != version {
+        return Err(version_mismatch(version, stored.version));
+    }
+    request.keep_new_credential(&call).await?;
+    let changed = request.configuration(&call, stored.id, version, stored.audit);
+    match call.outbill.configurations.update(&changed, call.now, &call.by).await? {
+        Changed::Done(updated) => {
+            requeue::after_configuration(&call.outbill, &call.organization, &updated.id).await?;
+            Ok(Json(with_external_id(show(&updated), &request)))
+        }
+        Changed::Version(stored) => Err(version_mismatch(version, stored)),
+        Changed::Missing => Err(missing(&id)),
+    }
+}
+
+pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigDelete)?;
+    let id = ConfigurationId::new(&*id).map_err(|_| missing(&id))?;
+    let deleted = call.outbill.configurations.delete(&call.organization, &id).await?;
+    deleted.as_ref().map(show).map(Json).ok_or_else(|| missing(id.as_str()))
+}
+
+pub(crate) async fn enable(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigUpdate)?;
+    let id = ConfigurationId::new(&*id).map_err(|_| missing(&id))?;
+    let enabled = call.outbill.configurations.enable(&call.organization, &id).await?;
+    let enabled = enabled.ok_or_else(|| missing(id.as_str()))?;
+    requeue::after_configuration(&call.outbill, &call.organization, &id).await?;
+    Ok(Json(show(&enabled)))
+}
+
+async fn stored(call: &Call, id: &str) -> Result<IntegrationConfiguration, ApiError> {
+    let id = ConfigurationId::new(id).map_err(|_| missing(id))?;
+    let found = call.outbill.configurations.get(&call.organization, &id).await?;
+    found.ok_or_else(|| missing(id.as_str()))
+}
+
+fn missing(id: &str) -> ApiError {
+    ApiError::not_found(format!("there is no integration configuration {id}"))
+}
+
+fn unusable(error: impl ToString) -> ApiError {
+    ApiError::bad_request(error.to_string())
+}
+
+/// Whether a configuration exists, for what links to it.
+pub(crate) async fn exists(call: &Call, id: &ConfigurationId) -> Result<bool, ApiError> {
+    Ok(call.outbill.configurations.get(&call.organization, id).await?.is_some())
+}
+
+/// The configurations that use a credential.
+pub(crate) async fn using(call: &Call, id: &CredentialId) -> Result<Vec<IntegrationConfiguration>, ApiError> {
+    let mut found = Vec::new();
+    let mut request = PageRequest {
+        size: PAGE_MAX,
+        after: None,
+    };
+    loop {
+        let uses = |configuration: &IntegrationConfiguration| configuration.credential.as_ref() == Some(id);
+        let page = call
+            .outbill
+            .configurations
+            .list(&call.organization, &request, uses)
+            .await?;
+        found.extend(page.items);
+        match page.next {
+            Some(after) => request.after = Some(after),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// A request that was read and found good.
+struct Request {
+    name: Option<String>,
+    entity_type: String,
+    entity_id: Option<String>,
+    destination: DestinationKind,
+    destination_id: Option<String>,
+    config_data: Map<String, Value>,
+    credential: Option<CredentialId>,
+    new_credential: Option<IntegrationCredential>,
+}
+
+impl Request {
+    async fn read(call: &Call, mut fields: Fields) -> Result<Request, ApiError> {
+        let destination = fields.required("destination");
+        let destination = match destination.as_str() {
+            "" => None,
+            given => given
+                .parse::<DestinationKind>()
+                .map_err(|error| fields.refuse("destination", &error.to_string()))
+                .ok(),
+        };
+        let destination = destination.unwrap_or(DestinationKind::Aws);
+        let entity_type = fields.required("entityType");
+        let known = ENTITY_TYPES
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(&entity_type));
+        if known.is_none() && !entity_type.is_empty() {
+            fields.refuse(
+                "entityType",
+                &format!(
+                    "{entity_type:?} is not supported; supported: {}",
+                    ENTITY_TYPES.join(", ")
+                ),
+            );
+        }
+        let config_data = fields.object("configData").unwrap_or_default();
+        let credential = fields.parsed("integrationCredentialsId", |id| CredentialId::new(id));
+        let new_credential = match fields.object("credentials") {
+            None => None,
+            Some(inline) => credentials::inline(call, &mut fields, inline)?,
+        };
+        if credential.is_some() && new_credential.is_some() {
+            fields.refuse("credentials", "give either credentials or integrationCredentialsId");
+        }
+        if let Some(id) = &credential
+            && call.outbill.credentials.get(&call.organization, id).await?.is_none()
+        {
+            fields.refuse(
+                "integrationCredentialsId",
+                &format!("there is no integration credential {id}; create it first"),
+            );
+        }
+        let request = Request {
+            name: fields.text("name"),
+            entity_type: known.map_or_else(String::new, |known| (*known).to_owned()),
+            entity_id: fields.text("entityId"),
+            destination,
+            destination_id: fields.text("destinationId"),
+            credential: new_credential.as_ref().map(|made| made.id.clone()).or(credential),
+            config_data,
+            new_credential,
+        };
+        match destination {
+            DestinationKind::Aws => {
+                let settings = outbill::values::configuration::MarketplaceConfiguration::parse(&request.config_data);
+                if let Err(errors) = settings {
+                    errors
+                        .0
+                        .iter()
+                        .for_each(|error| fields.note(format!("configData.{error}")));
+                }
+            }
+        }
+        fields.done()?;
+        Ok(request)
+    }
+
+    fn configuration(&self, call: &Call, id: ConfigurationId, version: i64, audit: Audit) -> IntegrationConfiguration {
+        IntegrationConfiguration {
+            id,
+            organization: call.organization.clone(),
+            version,
+            name: self.name.clone(),
+            entity_type: self.entity_type.clone(),
+            entity_id: self.entity_id.clone(),
+            destination: self.destination,
+            destination_id: self.destination_id.clone(),
+            config_data: self.config_data.clone(),
+            credential: self.credential.clone(),
+            enabled: true,
+            audit,
+            failures: Default::default(),
+        }
+    }
+
+    async fn keep_new_credential(&self, call: &Call) -> Result<(), ApiError> {
+        match &self.new_credential {
+            Some(credential) => Ok(call.outbill.credentials.create(credential).await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A credential that was made with its configuration shows its external id here, this once.
+fn with_external_id(mut shown: Value, request: &Request) -> Value {
+    if let (Some(credential), Value::Object(fields)) = (&request.new_credential, &mut shown) {
+        fields.insert("credentials".to_owned(), credentials::show_new(credential));
+    }
+    shown
+}
+
+/// m3ter's audit fields, with id and version.
+pub(crate) fn audited(id: &str, version: i64, audit: &Audit) -> Map<String, Value> {
+    let fields = json!({
+        "id": id,
+        "version": version,
+        "dtCreated": audit.created,
+        "dtLastModified": audit.last_modified,
+        "createdBy": audit.created_by,
+        "lastModifiedBy": audit.last_modified_by,
+    });
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// Adds a field that is there.
+pub(crate) fn put(fields: &mut Map<String, Value>, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        fields.insert(name.to_owned(), Value::from(value));
+    }
+}
+
+fn show(configuration: &IntegrationConfiguration) -> Value {
+    let mut fields = audited(configuration.id.as_str(), configuration.version, &configuration.audit);
+    put(&mut fields, "name", configuration.name.as_deref());
+    put(&mut fields, "entityType", Some(&configuration.entity_type));
+    put(&mut fields, "entityId", configuration.entity_id.as_deref());
+    put(&mut fields, "destination", Some(configuration.destination.name()));
+    put(&mut fields, "destinationId", configuration.destination_id.as_deref());
+    fields.insert(
+        "configData".to_owned(),
+        Value::Object(configuration.config_data.clone()),
+    );
+    put(
+        &mut fields,
+        "integrationCredentialsId",
+        configuration.credential.as_ref().map(CredentialId::as_str),
+    );
+    fields.insert("authorized".to_owned(), Value::from(configuration.credential.is_some()));
+    fields.insert("enabled".to_owned(), Value::from(configuration.enabled));
+    put(&mut fields, "triggerType", Some("EVENT"));
+    Value::Object(fields)
+}

@@ -1,0 +1,204 @@
+//! `integrationcredentials`: what integrations send with.
+//!
+//! Only `AWS_INTEGRATION`: with `accountId` and `roleName` a role is assumed, without either the functions' own role signs. The external id
+//! that the role's trust policy asks for is made here and shown once, when the role is given.
+
+use axum::{Json, extract::Path};
+use outbill::{
+    effects::{access::Permission, configurations::Changed},
+    values::{
+        configuration::{Audit, DestinationKind},
+        credential::{AWS_INTEGRATION, AwsRole, IntegrationCredential},
+        ids::CredentialId,
+    },
+};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::{
+    body::{Body, Fields, version_mismatch},
+    call::Call,
+    configurations::{self, audited, put},
+    error::ApiError,
+    page::{self, PAGE_MAX},
+    query::Query,
+    requeue,
+};
+
+const FIELDS: &[&str] = &[
+    "type",
+    "name",
+    "destination",
+    "empty",
+    "accountId",
+    "roleName",
+    "version",
+];
+
+pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigRetrieve)?;
+    let request = page::request(&query, PAGE_MAX)?;
+    let found = call.outbill.credentials.list(&call.organization, &request).await?;
+    Ok(Json(page::response(&query, found, show)))
+}
+
+pub(crate) async fn retrieve(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigRetrieve)?;
+    Ok(Json(show(&stored(&call, &id).await?)))
+}
+
+pub(crate) async fn create(call: Call, Body(body): Body) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigCreate)?;
+    let mut fields = Fields::of_call(&call, body, FIELDS)?;
+    fields.no_version();
+    let made = read(&mut fields, new_id(&call)?, &call, 1, Audit::new(call.now, &call.by));
+    fields.done()?;
+    call.outbill.credentials.create(&made).await?;
+    Ok(Json(show_new(&made)))
+}
+
+pub(crate) async fn update(
+    call: Call,
+    Path((_, id)): Path<(String, String)>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigUpdate)?;
+    let mut fields = Fields::of_call(&call, body, FIELDS)?;
+    let version = fields.version();
+    let stored = stored(&call, &id).await?;
+    let changed = read(&mut fields, stored.id, &call, version, stored.audit);
+    fields.done()?;
+    if stored.version != version {
+        return Err(version_mismatch(version, stored.version));
+    }
+    let updated = match call.outbill.credentials.update(&changed, call.now, &call.by).await? {
+        Changed::Done(updated) => updated,
+        Changed::Version(stored) => return Err(version_mismatch(version, stored)),
+        Changed::Missing => return Err(missing(&id)),
+    };
+    for configuration in configurations::using(&call, &updated.id).await? {
+        requeue::after_configuration(&call.outbill, &call.organization, &configuration.id).await?;
+    }
+    let has_new_role = stored.aws.is_none() && updated.aws.is_some();
+    Ok(Json(if has_new_role {
+        show_new(&updated)
+    } else {
+        show(&updated)
+    }))
+}
+
+pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigDelete)?;
+    let stored = stored(&call, &id).await?;
+    let users = configurations::using(&call, &stored.id).await?;
+    if !users.is_empty() {
+        let names: Vec<String> = users
+            .iter()
+            .map(|user| {
+                user.name
+                    .as_ref()
+                    .map_or_else(|| user.id.to_string(), |name| format!("{} ({name})", user.id))
+            })
+            .collect();
+        return Err(ApiError::bad_request(format!(
+            "the credential is used by the integration configurations {}; connect them to another one first",
+            names.join(", ")
+        )));
+    }
+    let deleted = call.outbill.credentials.delete(&call.organization, &stored.id).await?;
+    deleted.as_ref().map(show).map(Json).ok_or_else(|| missing(&id))
+}
+
+/// A credential given within a configuration. None if something about it is wrong, which `outer` then has.
+pub(crate) fn inline(
+    call: &Call,
+    outer: &mut Fields,
+    inline: Map<String, Value>,
+) -> Result<Option<IntegrationCredential>, ApiError> {
+    let mut fields = Fields::of("credentials", Value::Object(inline), FIELDS, &[])?;
+    fields.no_version();
+    let made = read(&mut fields, new_id(call)?, call, 1, Audit::new(call.now, &call.by));
+    let problems = fields.problems();
+    let is_good = problems.is_empty();
+    problems
+        .into_iter()
+        .for_each(|problem| outer.note(format!("credentials.{problem}")));
+    Ok(is_good.then_some(made))
+}
+
+fn new_id(call: &Call) -> Result<CredentialId, ApiError> {
+    CredentialId::new(call.outbill.ids.text(call.now)).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+fn read(fields: &mut Fields, id: CredentialId, call: &Call, version: i64, audit: Audit) -> IntegrationCredential {
+    let credential_type = fields.required("type");
+    if !credential_type.is_empty() && credential_type != AWS_INTEGRATION {
+        let problem = format!("{credential_type:?} is not supported yet; supported: {AWS_INTEGRATION}");
+        fields.refuse("type", &problem);
+    }
+    let destination = fields.parsed("destination", str::parse::<DestinationKind>);
+    let (account_id, role_name) = (fields.text("accountId"), fields.text("roleName"));
+    let is_empty = fields.flag("empty") == Some(true);
+    let aws = match (account_id, role_name) {
+        (None, None) => None,
+        (Some(_), _) | (_, Some(_)) if is_empty => {
+            fields.refuse("empty", "a credential that is empty has neither accountId nor roleName");
+            None
+        }
+        (Some(account_id), Some(role_name)) => AwsRole::new(&account_id, &role_name, &Uuid::new_v4().to_string())
+            .map_err(|error| fields.note(error.to_string()))
+            .ok(),
+        (Some(_), None) => {
+            fields.refuse("roleName", "give it together with accountId, or give neither");
+            None
+        }
+        (None, Some(_)) => {
+            fields.refuse("accountId", "give it together with roleName, or give neither");
+            None
+        }
+    };
+    IntegrationCredential {
+        id,
+        organization: call.organization.clone(),
+        version,
+        credential_type,
+        destination: destination.unwrap_or(DestinationKind::Aws),
+        name: fields.text("name"),
+        aws,
+        audit,
+    }
+}
+
+async fn stored(call: &Call, id: &str) -> Result<IntegrationCredential, ApiError> {
+    let id = CredentialId::new(id).map_err(|_| missing(id))?;
+    let found = call.outbill.credentials.get(&call.organization, &id).await?;
+    found.ok_or_else(|| missing(id.as_str()))
+}
+
+fn missing(id: &str) -> ApiError {
+    ApiError::not_found(format!("there is no integration credential {id}"))
+}
+
+fn show(credential: &IntegrationCredential) -> Value {
+    let mut fields = audited(credential.id.as_str(), credential.version, &credential.audit);
+    put(&mut fields, "type", Some(&credential.credential_type));
+    put(&mut fields, "destination", Some(credential.destination.name()));
+    put(&mut fields, "name", credential.name.as_deref());
+    let role = credential.aws.as_ref();
+    put(&mut fields, "accountId", role.map(|role| role.account_id.as_str()));
+    put(&mut fields, "roleName", role.map(|role| role.role_name.as_str()));
+    Value::Object(fields)
+}
+
+/// With the external id, for the seller to put into the role's trust policy.
+pub(crate) fn show_new(credential: &IntegrationCredential) -> Value {
+    let mut shown = show(credential);
+    if let Value::Object(fields) = &mut shown {
+        put(
+            fields,
+            "externalId",
+            credential.aws.as_ref().map(|role| role.external_id.as_str()),
+        );
+    }
+    shown
+}

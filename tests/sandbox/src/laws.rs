@@ -1,0 +1,231 @@
+//! The laws of the ledger, checked on what the table and AWS Marketplace really hold.
+//!
+//! Read from the rows as they lie there: whoever wrote them, they have to add up.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use marketplace::{Customer, Identity, Marketplace};
+use outbill::values::bill::BillReference;
+use outbill::values::entry::{Entry, EntryState, KeyState};
+use outbill::values::manifest::Manifest;
+use outbill::values::usage_key::{self, Buyer, KeyHash};
+
+use crate::functions::TABLE;
+
+type Item = std::collections::HashMap<String, AttributeValue>;
+
+/// A law and what breaks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Law {
+    /// In words.
+    pub text: &'static str,
+    /// Each violation, in words; none: the law held.
+    pub violations: Vec<String>,
+}
+
+/// One usage key with everything that belongs to it.
+#[derive(Debug, Clone)]
+pub struct KeyReport {
+    /// Its state.
+    pub state: KeyState,
+    /// Its entries, oldest first.
+    pub entries: Vec<Entry>,
+    /// What each bill counts on it.
+    pub bills: BTreeMap<BillReference, i64>,
+    /// What AWS holds for it and bills, all hours together; other programs' records included.
+    pub billed: i64,
+    /// The part of it that other programs reported.
+    pub billed_by_others: i64,
+}
+
+/// Everything that the laws are about.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    /// Keys by the hash that names their partition.
+    pub keys: BTreeMap<KeyHash, KeyReport>,
+    /// Bills.
+    pub manifests: Vec<Manifest>,
+    violations: Vec<String>,
+    unexplained: Vec<String>,
+}
+
+/// Whether everything that was under way has ended, so that the strict laws apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Messages or entries may be under way.
+    Moving,
+    /// The queue is empty, the faults are over, and the tick has run.
+    Quiet,
+}
+
+/// Why the ledger could not be read.
+pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Ledger {
+    /// Reads the whole table, and sets what AWS holds beside it.
+    pub async fn read(client: &aws_sdk_dynamodb::Client, marketplace: &Marketplace) -> Result<Ledger, ReadError> {
+        let mut states = BTreeMap::new();
+        let mut entries: BTreeMap<KeyHash, Vec<Entry>> = BTreeMap::new();
+        let mut bills: BTreeMap<KeyHash, BTreeMap<BillReference, i64>> = BTreeMap::new();
+        let mut manifests = Vec::new();
+        for item in scan(client).await? {
+            let (pk, sk) = (attribute(&item, "PK")?, attribute(&item, "SK")?);
+            if let Some(hash) = pk.strip_prefix("KEY#") {
+                let hash = KeyHash::try_from(hash.to_owned())?;
+                if sk == "STATE" {
+                    states.insert(hash, serde_dynamo::aws_sdk_dynamodb_1::from_item::<KeyState>(item)?);
+                } else if sk.starts_with("HOUR#") {
+                    let entry: Entry = serde_dynamo::aws_sdk_dynamodb_1::from_item(item)?;
+                    entries.entry(hash).or_default().push(entry);
+                } else if let Some(bill) = sk.strip_prefix("BILL#") {
+                    let units = item.get("units").and_then(|units| units.as_n().ok()).ok_or("a bill's row has no units")?;
+                    bills.entry(hash).or_default().insert(BillReference::try_from(bill.to_owned())?, units.parse()?);
+                }
+            } else if pk.starts_with("BILL#") && sk == "MANIFEST" {
+                manifests.push(serde_dynamo::aws_sdk_dynamodb_1::from_item(item)?);
+            }
+        }
+        let mut keys: BTreeMap<KeyHash, KeyReport> = BTreeMap::new();
+        for (hash, state) in states {
+            let mut entries = entries.remove(&hash).unwrap_or_default();
+            entries.sort_by_key(|entry| entry.hour);
+            let bills = bills.remove(&hash).unwrap_or_default();
+            keys.insert(hash, KeyReport { state, entries, bills, billed: 0, billed_by_others: 0 });
+        }
+        let mut ledger = Ledger { keys, manifests, violations: marketplace.violations().to_vec(), unexplained: Vec::new() };
+        ledger.compare(marketplace);
+        Ok(ledger)
+    }
+
+    /// Sets what AWS holds beside the entries.
+    fn compare(&mut self, marketplace: &Marketplace) {
+        for (record, held) in marketplace.held() {
+            let hash = hash_of(record);
+            let told = || format!("AWS holds {} of {} for {} at {}", held.quantity, record.dimension, record.customer.as_str(), record.hour);
+            let ours = held.reported_by == OWN_ACCOUNT;
+            let Some(key) = self.keys.get_mut(&hash) else {
+                if ours {
+                    self.unexplained.push(format!("{}, and the ledger has no such key", told()));
+                }
+                continue;
+            };
+            if held.billed {
+                key.billed += held.quantity;
+            }
+            if !ours {
+                key.billed_by_others += held.quantity;
+                continue;
+            }
+            match key.entries.iter().find(|entry| entry.hour.start() == record.hour) {
+                Some(entry) if entry.quantity == held.quantity => {}
+                Some(entry) => self.unexplained.push(format!("{}, but the entry says {}", told(), entry.quantity)),
+                None => self.unexplained.push(format!("{}, and the ledger has no entry for the hour", told())),
+            }
+        }
+    }
+
+    /// Every law with its violations.
+    pub fn laws(&self, rest: Rest) -> Vec<Law> {
+        let mut laws = vec![
+            self.law("what is committed is the sum of the entries", |key| {
+                let sum: i64 = key.entries.iter().map(Entry::committed).sum();
+                (sum != key.state.committed).then(|| format!("{} is committed, but the entries add up to {sum}", key.state.committed))
+            }),
+            self.law("what is owed is the sum over the bills", |key| {
+                let sum: i64 = key.bills.values().sum();
+                (sum != key.state.total).then(|| format!("the total is {}, but the bills add up to {sum}", key.state.total))
+            }),
+            self.law("what no entry holds is known bill by bill", |key| {
+                let sum: i64 = key.state.residuals.values().map(|part| part.units).sum();
+                let delta = key.state.total - key.state.committed;
+                (sum != delta).then(|| format!("{delta} units are open, but the bills' open parts add up to {sum}"))
+            }),
+            self.law("the parts of an entry add up to its quantity", |key| {
+                let odd = key.entries.iter().find(|entry| entry.parts.values().map(|part| part.units).sum::<i64>() != entry.quantity)?;
+                Some(format!("hour {}: {} units do not divide as said", odd.hour, odd.quantity))
+            }),
+            Law { text: "every record that AWS holds is an entry, with its quantity", violations: self.unexplained.clone() },
+            self.law("no buyer pays more than is committed", |key| {
+                let own = key.billed - key.billed_by_others;
+                (own > key.state.committed).then(|| format!("{own} units are billed, but {} are committed", key.state.committed))
+            }),
+            Law { text: "nothing was sent that AWS's documents forbid", violations: self.violations.clone() },
+            Law { text: "a bill's units are on its keys as its manifest says", violations: self.manifest_violations(rest) },
+        ];
+        if rest == Rest::Quiet {
+            laws.push(self.law("every accepted unit is billed, and no other", |key| {
+                let accepted: i64 = key.entries.iter().filter(|entry| entry.state == EntryState::Accepted).map(|entry| entry.quantity).sum();
+                let own = key.billed - key.billed_by_others;
+                (own != accepted).then(|| format!("{own} units are billed, but {accepted} were accepted"))
+            }));
+            laws.push(self.law("at rest, everything owed is billed, unless the key says why not", |key| {
+                let explained = key.state.blocked.is_some() || key.state.conflicts > 0 || key.entries.iter().any(|entry| entry.state == EntryState::Unknown);
+                let own = key.billed - key.billed_by_others;
+                (own < key.state.total && !explained).then(|| format!("{} units are owed, but only {own} are billed", key.state.total))
+            }));
+        }
+        laws
+    }
+
+    fn law(&self, text: &'static str, broken: impl Fn(&KeyReport) -> Option<String>) -> Law {
+        let named = |key: &KeyReport| format!("{} of {}", key.state.key.dimension, key.state.key.buyer.customer());
+        let violations = self.keys.values().filter_map(|key| broken(key).map(|what| format!("{}: {what}", named(key)))).collect();
+        Law { text, violations }
+    }
+
+    fn manifest_violations(&self, rest: Rest) -> Vec<String> {
+        if rest == Rest::Moving {
+            return Vec::new();
+        }
+        let mut violations = Vec::new();
+        for manifest in &self.manifests {
+            let Ok(units) = manifest.units_by_key() else {
+                violations.push(format!("bill {}: the units cannot be added up", manifest.bill.bill));
+                continue;
+            };
+            for (hash, expect) in units {
+                let found = self.keys.get(&hash).and_then(|key| key.bills.get(&manifest.bill)).copied().unwrap_or_default();
+                if found != expect {
+                    violations.push(format!("bill {}: {expect} units by the manifest, {found} on the key", manifest.bill.bill));
+                }
+            }
+        }
+        violations
+    }
+}
+
+/// The seller's account: who signs with it is Outbill.
+pub const OWN_ACCOUNT: &str = crate::aws::SELLER_ACCOUNT;
+
+fn hash_of(record: &marketplace::UsageKey) -> KeyHash {
+    let customer = record.customer.as_str().to_owned();
+    let buyer = match (&record.identity, &record.customer) {
+        (Identity::License(license_arn), _) => Buyer::License { license_arn: license_arn.clone(), customer_aws_account_id: customer },
+        (Identity::Product(product_code), Customer::AwsAccount(_)) => {
+            Buyer::Product { product_code: product_code.clone(), customer: usage_key::Customer::AwsAccountId(customer) }
+        }
+        (Identity::Product(product_code), Customer::Identifier(_)) => {
+            Buyer::Product { product_code: product_code.clone(), customer: usage_key::Customer::Identifier(customer) }
+        }
+    };
+    outbill::values::usage_key::UsageKey { region: record.region.clone(), buyer, dimension: record.dimension.clone() }.hash()
+}
+
+fn attribute(item: &Item, name: &str) -> Result<String, ReadError> {
+    let value = item.get(name).and_then(|value| value.as_s().ok());
+    Ok(value.ok_or_else(|| format!("a row has no {name}"))?.clone())
+}
+
+async fn scan(client: &aws_sdk_dynamodb::Client) -> Result<Vec<Item>, ReadError> {
+    let mut items = Vec::new();
+    let mut start = None;
+    loop {
+        let page = client.scan().table_name(TABLE).consistent_read(true).set_exclusive_start_key(start).send().await?;
+        items.extend(page.items.unwrap_or_default());
+        start = page.last_evaluated_key;
+        if start.is_none() {
+            return Ok(items);
+        }
+    }
+}
