@@ -1,11 +1,11 @@
 //! `POST bills`: a bill, put on the queue.
 //!
-//! The message is made anew from what is known of the body, so that nothing in it becomes a replay, a cut-over or a tick.
+//! What cannot be read is refused here, by field, before it is queued. The message is made anew from what is known of the body, so that nothing in it becomes a replay, a cut-over or a tick.
 
 use axum::{Json, http::StatusCode};
 use outbill::{
     effects::{access::Permission, queue::BillQueue},
-    values::ids::BillId,
+    values::{ids::BillId, message::Message},
 };
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,14 @@ use crate::{
 
 pub(crate) async fn create(call: Call, Body(body): Body) -> Result<(StatusCode, Json<Value>), ApiError> {
     call.needs(Permission::MarketplaceUsageCreate)?;
-    let message = message(&call, body)?;
+    let mut message = message(&call, body)?;
+    if let Err(error) = Message::from_json(message.clone()) {
+        return Err(ApiError::bad_request(error.to_string()));
+    }
+    if let Some(message) = message.as_object_mut() {
+        // The run's log keeps the message, and with it who sent it.
+        message.insert("sentBy".to_owned(), json!(call.by));
+    }
     let text = message.to_string();
     let message = match BillQueue::fits(&text) {
         true => message,

@@ -26,14 +26,15 @@ const TYPES: &[&str] = &[
 
 /// The fields of their documents, and the kind of each.
 const DOCUMENT: &[(&str, &str)] = &[
-    ("new.id", "string"),
-    ("new.entityType", "string"),
-    ("new.entityId", "string"),
     ("new.accountId", "string"),
     ("new.destination", "string"),
+    ("new.destinationId", "string"),
+    ("new.entityId", "string"),
+    ("new.entityType", "string"),
+    ("new.error", "string"),
+    ("new.id", "string"),
     ("new.integrationConfigId", "string"),
     ("new.integrationRunId", "string"),
-    ("new.error", "string"),
 ];
 
 /// m3ter's categories. Outbill raises events of the second only.

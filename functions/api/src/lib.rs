@@ -17,6 +17,7 @@ mod query;
 mod requeue;
 mod runs;
 mod token;
+mod usage_report;
 
 use std::sync::Arc;
 
@@ -105,10 +106,15 @@ pub fn router(outbill: Outbill, clock: Clock) -> Router {
         )
         .route("/integrationruns/{kind}", get(runs::retrieve))
         .route("/integrationruns/{kind}/{id}", get(runs::by_entity))
+        .route("/integrationruns/{id}/replay", post(runs::replay))
         .route("/integrationruns/{kind}/latest", get(runs::latest_of_several))
         .route("/integrationruns/{kind}/latest/{id}", get(runs::latest))
         .route("/integrationruns/destinations/{id}", get(runs::by_destination))
         .route("/integrationruns/logs/{id}", get(runs::log))
+        .route(
+            "/integrationdestinations/marketplace/usageReport",
+            get(usage_report::list),
+        )
         .route("/events", get(events::list))
         .route("/events/types", get(events::types))
         .route("/events/fields", get(events::fields))

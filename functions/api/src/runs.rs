@@ -16,6 +16,7 @@ use outbill::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    body::{Fields, Raw},
     call::Call,
     configurations::put,
     error::ApiError,
@@ -131,6 +132,38 @@ pub(crate) async fn log(call: Call, Path((_, id)): Path<(String, String)>) -> Re
         ));
     }
     Ok(Json(json!({"Payload": payload})))
+}
+
+/// Queues the run's bill once more; `{"remap": true}` also cuts it over to the keys that it would go to now. Answers with the run as it is.
+pub(crate) async fn replay(
+    call: Call,
+    Path((_, id)): Path<(String, String)>,
+    Raw(body): Raw,
+) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::MarketplaceUsageCreate)?;
+    let remap = match body.is_empty() {
+        true => false,
+        false => {
+            let body = serde_json::from_slice(&body);
+            let body = body.map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))?;
+            let mut fields = Fields::of_call(&call, body, &["remap"])?;
+            let remap = fields.flag("remap") == Some(true);
+            fields.done()?;
+            remap
+        }
+    };
+    let run = stored(&call, &id).await?;
+    let asked = json!({"replayAsked": {"by": call.by, "at": call.now, "remap": remap}});
+    call.outbill
+        .runs
+        .append_log(&call.organization, &run.id, call.now, &asked)
+        .await?;
+    let mut message = json!({"orgId": call.organization, "integrationRunId": run.id, "replay": true});
+    if remap && let Value::Object(message) = &mut message {
+        message.insert("remap".to_owned(), Value::Bool(true));
+    }
+    call.outbill.queue.send(&message).await?;
+    Ok(Json(show(&run)))
 }
 
 /// Bills are the one kind that runs are of; its name is matched without regard to case.

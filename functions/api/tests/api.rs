@@ -592,6 +592,21 @@ async fn runs_and_their_logs_are_shown() {
         .await;
     let payload = STANDARD.decode(log["Payload"].as_str().unwrap()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&payload).unwrap(), json!([entry]));
+    let path = format!("integrationruns/{}/replay", runs[0].id);
+    let replay = json!({"orgId": ORGANIZATION, "integrationRunId": runs[0].id, "replay": true});
+    assert_eq!(api.good("POST", &path, Value::Null).await, one);
+    assert_eq!(api.queued(), std::slice::from_ref(&replay));
+    api.good("POST", &path, json!({"remap": true})).await;
+    assert_eq!(api.queued(), [with(replay, json!({"remap": true}))]);
+    api.bad(400, &["flush"], "POST", &path, json!({"flush": true})).await;
+    api.bad(404, &["none"], "POST", "integrationruns/none/replay", Value::Null)
+        .await;
+    let log = api.world.outbill.runs.log(&organization(), &runs[0].id).await.unwrap();
+    assert_eq!(
+        log[2]["replayAsked"],
+        json!({"by": api.key.0, "at": "2025-06-10T10:00:00Z", "remap": true})
+    );
+
     let large = json!("x".repeat(4_600_000));
     api.world
         .outbill
@@ -676,14 +691,17 @@ async fn events_are_shown() {
 #[tokio::test]
 async fn a_bill_is_put_on_the_queue() {
     let api = api().await;
-    let bill: Value =
-        serde_json::from_str(r#"{"id": "b1", "version": 8, "lineItems": [{"convertedSubtotal": 0.10}]}"#).unwrap();
+    let bill: Value = serde_json::from_str(
+        r#"{"id": "b1", "accountId": "a1", "version": 8, "currency": "USD",
+                "lineItems": [{"lineItemType": "USAGE", "currency": "USD", "convertedSubtotal": 0.10}]}"#,
+    )
+    .unwrap();
     let check = async |body: Value, expect: Value| {
         let (status, answer) = api.call("POST", "bills", body.clone()).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{body}: {answer}");
         assert_eq!(answer["messageId"], json!("message-1"));
         let queued: Vec<Value> = api.queued();
-        assert_eq!(queued, [expect]);
+        assert_eq!(queued, [with(expect, json!({"sentBy": api.key.0}))]);
         queued
     };
     let message = json!({"orgId": ORGANIZATION, "bill": bill});
@@ -715,6 +733,12 @@ async fn a_bill_is_put_on_the_queue() {
     bad(with(bill.clone(), json!({"orgId": "other"})), "orgId").await;
     bad(json!([bill]), "object").await;
     bad(json!({"m3terEvent": {"eventData": {"newDto": bill}}}), "orgId").await;
+    bad(with(bill.clone(), json!({"currency": null})), "currency is missing").await;
+    bad(
+        with(bill.clone(), json!({"lineItems": [{}]})),
+        "lineItems[0].convertedSubtotal is missing",
+    )
+    .await;
 
     let large = with(bill, json!({"padding": "x".repeat(1_100_000)}));
     let (status, _) = api.call("POST", "bills", large.clone()).await;

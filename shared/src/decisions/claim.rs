@@ -17,6 +17,9 @@ use crate::values::hour::{Hour, last_month_is_open, month_start};
 /// Occupied hours older than this many hours are forgotten by the state; AWS's window is 24.
 const HOURS_KEPT: usize = 50;
 
+/// Bills that one entry divides over: with the entry and the usage report's row of each they fit one transaction of 100 actions.
+const PARTS_MAX: usize = 90;
+
 /// Why a claim is made, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
@@ -167,6 +170,10 @@ pub fn plan(
         let parts = divide(&mut after.residuals, quantity, |residual| {
             residual.ends_at.is_some_and(|end| end <= month_start(now)) && month < month_start(now)
         })?;
+        let quantity = parts
+            .values()
+            .try_fold(0, |sum: Units, part| sum.checked_add(part.units))
+            .ok_or(AmountError::TooLarge)?;
         entries.push(NewEntry { hour, quantity, parts });
         rest = rest.checked_sub(quantity).ok_or(AmountError::TooLarge)?;
     }
@@ -254,7 +261,8 @@ fn last_month_share(state: &KeyState, now: Timestamp, delta: Units) -> Result<Un
     Ok(growth.max(0).min(delta))
 }
 
-/// Takes `quantity` out of the residuals: all of them if they add up to it, else from the positive ones, the preferred first.
+/// Takes `quantity` out of the residuals: all of them if they add up to it, else from the positive ones, the preferred first. Less, if
+/// so many bills have a part that one entry cannot name them all.
 fn divide(
     residuals: &mut BTreeMap<BillReference, Part>,
     quantity: Units,
@@ -264,7 +272,7 @@ fn divide(
         .values()
         .try_fold(0, |sum: Units, residual| sum.checked_add(residual.units))
         .ok_or(AmountError::TooLarge)?;
-    if sum == quantity {
+    if sum == quantity && residuals.len() <= PARTS_MAX {
         return Ok(std::mem::take(residuals));
     }
     let mut order: Vec<(bool, BillReference)> = residuals
@@ -275,6 +283,9 @@ fn divide(
     let mut parts = BTreeMap::new();
     let mut rest = quantity;
     for (_, bill) in order {
+        if parts.len() >= PARTS_MAX {
+            break;
+        }
         let Some(Part { units: owed, ends_at }) = residuals.get(&bill).copied() else {
             continue;
         };
@@ -454,6 +465,20 @@ mod tests {
         assert_eq!(
             plan.entries.first().map(|entry| entry.hour.to_string()),
             Some("2025-07-10T08".to_owned())
+        );
+    }
+
+    #[test]
+    fn more_bills_than_one_entry_can_name_are_claimed_hour_by_hour() {
+        let mut shared = state(0, 0, &[], &[]);
+        for bill in 0..100 {
+            shared = count(&shared, &reference(&format!("B{bill:03}")), 0, 3, AUGUST.parse().ok()).unwrap();
+        }
+        check(
+            &shared,
+            "2025-07-10T10:20:00Z",
+            &[("2025-07-10T10", 270)],
+            Reason::Waits(30),
         );
     }
 

@@ -127,10 +127,11 @@ pub fn conclude(outcome: &Outcome) -> Conclusion {
             error: Some(outcome.to_string()),
             ..quiet(RunStatus::Disabled)
         },
-        Outcome::Refused(Refusal::NoCredential) => failure(
+        Outcome::Refused(refusal @ Refusal::NoCredential) => failure(
             RunStatus::AuthFailed,
             IntegrationEvent::Authentication,
             outcome.to_string(),
+            refusal.to_string(),
         ),
         Outcome::Refused(
             Refusal::NotAmongAccounts | Refusal::RestrictedAccount | Refusal::NotApproved | Refusal::FilteredOut,
@@ -143,16 +144,17 @@ pub fn conclude(outcome: &Outcome) -> Conclusion {
             } else {
                 IntegrationEvent::Validation
             };
-            failure(RunStatus::Error, event, outcome.to_string())
+            failure(RunStatus::Error, event, outcome.to_string(), invalid.cause())
         }
         Outcome::EqualButOther(keys) | Outcome::Metered(keys) => metered(keys),
     }
 }
 
-fn failure(status: RunStatus, event: IntegrationEvent, error: String) -> Conclusion {
+/// `cause` is what repeats: it names no amounts and no hours, so that a bill which fails anew each hour counts once.
+fn failure(status: RunStatus, event: IntegrationEvent, error: String, cause: String) -> Conclusion {
     Conclusion {
         status,
-        tally: Tally::Failure { cause: error.clone() },
+        tally: Tally::Failure { cause },
         error: Some(error),
         event: Some(event),
     }
@@ -200,12 +202,20 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
             .last()
             .is_some_and(|entry| entry.state == EntryState::Accepted)
     };
-    let failures: Vec<String> = entries()
-        .filter(|(key, entry)| failed(entry) && !mended(key))
-        .map(|(key, entry)| told(key, entry))
-        .collect();
+    let failures: Vec<(&KeyOutcome, &EntryOutcome)> =
+        entries().filter(|(key, entry)| failed(entry) && !mended(key)).collect();
     if !failures.is_empty() {
-        return failure(RunStatus::Error, IntegrationEvent::Perform, failures.join("; "));
+        let error: Vec<String> = failures.iter().map(|(key, entry)| told(key, entry)).collect();
+        let cause: Vec<String> = failures
+            .iter()
+            .map(|(key, entry)| format!("{} {}", key.dimension, entry.state))
+            .collect();
+        return failure(
+            RunStatus::Error,
+            IntegrationEvent::Perform,
+            error.join("; "),
+            cause.join("; "),
+        );
     }
     let hindered = |reason: Reason| match reason {
         Reason::Blocked | Reason::InConflict => true,

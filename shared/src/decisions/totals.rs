@@ -46,7 +46,7 @@ pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Result<BTr
             marketplace
                 .default_dimension
                 .clone()
-                .map(|dimension| (Source::default(), Place::Dimension(dimension)))
+                .map(|dimension| (Source::without_home(), Place::Dimension(dimension)))
         });
         match placed {
             Some((source, place)) => amounts.entry(source).or_insert((place, Vec::new())).1.push(line.amount),

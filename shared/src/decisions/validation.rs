@@ -74,7 +74,7 @@ pub enum Culprit {
     OwnedByConfiguration { owner: ConfigurationId },
     #[error("dimension {dimension} of buyer {buyer} is metered by organization {owner}; two organizations on one buyer and dimension cannot be told apart at AWS",
         dimension = key.dimension, buyer = key.buyer.customer())]
-    OwnedByOrganization { key: UsageKey, owner: OrganizationId },
+    OwnedByOrganization { key: Box<UsageKey>, owner: OrganizationId },
     #[error(
         "{source} has {units} units at AWS under dimension {from}, which AWS does not take back, and would now go to {to}; restore the mapping, the split or the unit price, or replay the run with remap to cut over",
         source = source_of_units.as_str()
@@ -133,6 +133,19 @@ impl Invalid {
             | Culprit::OwnedByOrganization { .. }
             | Culprit::Held { .. } => None,
         })
+    }
+
+    /// The culprits without amounts: the same as long as the same is wrong.
+    pub fn cause(&self) -> String {
+        let cause = |culprit: &Culprit| match culprit {
+            Culprit::NoDefaultDimension { needed, .. } => format!("no {needed} and no default dimension"),
+            Culprit::Held {
+                source_of_units, to, ..
+            } => format!("{} is held from {to}", source_of_units.as_str()),
+            Culprit::Amount { source_of_units, .. } => format!("the amount of {source_of_units}"),
+            other => other.to_string(),
+        };
+        self.culprits.iter().map(cause).collect::<Vec<_>>().join("; ")
     }
 
     /// Whether the buyer itself is unknown: m3ter has an event of its own for it.

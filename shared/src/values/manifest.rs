@@ -33,7 +33,7 @@ impl Source {
         Source(format!("aggregation:{id}"))
     }
     /// Lines that name neither the product nor the aggregation that the split needs.
-    pub fn default() -> Source {
+    pub fn without_home() -> Source {
         Source("default".to_owned())
     }
     pub fn as_str(&self) -> &str {

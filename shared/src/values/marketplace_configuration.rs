@@ -3,15 +3,19 @@
 //! Read as a whole: every unknown key and every bad value is reported at once, each with its key and the way out. A setting that is null
 //! counts as not given.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
 use super::{
-    account_filter::AccountFilter, amount, dimension::MarketplaceDimension, ids::AccountId,
+    account_filter::AccountFilter,
+    amount,
+    dimension::MarketplaceDimension,
+    ids::AccountId,
     line_item_type::LineItemType,
+    settings::{Settings, account_id, address, currency, instant, region, shown, store_id},
 };
 
 /// Every setting that an AWS Marketplace configuration of bills can have.
@@ -43,9 +47,6 @@ const UNIT_PRICE_DEFAULT: Decimal = Decimal::from_parts(1, 0, 0, false, 2);
 const CURRENCY_DEFAULT: &str = "USD";
 /// Where AWS takes metering for products that are not bound to a region.
 const METERING_REGION_DEFAULT: &str = "us-east-1";
-/// More than any Console shows; keeps one document from growing past what a row holds.
-const LIST_ITEMS_MAX: usize = 5_000;
-
 /// When a bill is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sending {
@@ -192,89 +193,7 @@ impl MarketplaceConfiguration {
     }
 }
 
-/// The settings as they are read, with what was wrong so far.
-struct Settings<'a> {
-    given: &'a Map<String, Value>,
-    errors: Vec<ConfigurationError>,
-}
-
-impl<'a> Settings<'a> {
-    fn refuse(&mut self, key: &str, problem: impl Into<String>) {
-        self.errors.push(ConfigurationError {
-            key: key.to_owned(),
-            problem: problem.into(),
-        });
-    }
-
-    fn refuse_unknown(&mut self) {
-        let given = self.given;
-        for key in given.keys().filter(|key| !SETTINGS.contains(&key.as_str())) {
-            self.refuse(
-                key,
-                format!(
-                    "this setting is unknown; leave it out. The known ones are {}",
-                    SETTINGS.join(", ")
-                ),
-            );
-        }
-    }
-
-    fn value(&self, key: &str) -> Option<&'a Value> {
-        self.given.get(key).filter(|value| !value.is_null())
-    }
-
-    fn flag(&mut self, key: &str) -> bool {
-        match self.value(key) {
-            None => false,
-            Some(Value::Bool(flag)) => *flag,
-            Some(_) => {
-                self.refuse(key, "give true or false");
-                false
-            }
-        }
-    }
-
-    fn text<T>(&mut self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        match self.value(key)? {
-            // A Console sends the empty text for a field that was cleared.
-            Value::String(text) if text.is_empty() => None,
-            Value::String(text) => match read(text) {
-                Ok(value) => Some(value),
-                Err(problem) => {
-                    self.refuse(key, format!("{text:?}: {problem}"));
-                    None
-                }
-            },
-            _ => {
-                self.refuse(key, "give a text");
-                None
-            }
-        }
-    }
-
-    fn list<T>(&mut self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        let items = match self.value(key) {
-            None => return Vec::new(),
-            Some(Value::Array(items)) if items.len() <= LIST_ITEMS_MAX => items,
-            Some(Value::Array(_)) => {
-                self.refuse(key, format!("give at most {LIST_ITEMS_MAX} items"));
-                return Vec::new();
-            }
-            Some(_) => {
-                self.refuse(key, "give a list of texts");
-                return Vec::new();
-            }
-        };
-        let mut read_items = Vec::new();
-        for item in items {
-            match item.as_str().ok_or_else(|| "give a text".to_owned()).and_then(&read) {
-                Ok(value) => read_items.push(value),
-                Err(problem) => self.refuse(key, format!("{item}: {problem}")),
-            }
-        }
-        read_items
-    }
-
+impl Settings<'_> {
     fn account_filter(&mut self) -> Option<AccountFilter> {
         self.text("accountFilter", |text| {
             AccountFilter::parse(text).map_err(|error| error.to_string())
@@ -386,71 +305,6 @@ impl<'a> Settings<'a> {
             }
         }
     }
-}
-
-fn shown<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: T::Err| error.to_string())
-}
-
-fn account_id(text: &str) -> Result<AccountId, String> {
-    AccountId::new(text).map_err(|error| error.to_string())
-}
-
-//= https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1
-//# local part 64, domain 255
-const ADDRESS_CHARACTERS_MAX: usize = 320;
-
-fn address(text: &str) -> Result<String, String> {
-    let parts = text
-        .split_once('@')
-        .filter(|(name, domain)| !name.is_empty() && domain.contains('.'));
-    let plain = !text
-        .chars()
-        .any(|character| character.is_whitespace() || character.is_control() || ",;<>".contains(character));
-    if parts.is_some() && plain && text.matches('@').count() == 1 && text.chars().count() <= ADDRESS_CHARACTERS_MAX {
-        return Ok(text.to_owned());
-    }
-    Err("give an e-mail address".to_owned())
-}
-
-fn instant(text: &str) -> Result<Timestamp, String> {
-    text.parse()
-        .map_err(|_| "give an instant such as 2025-06-10T00:00:00Z".to_owned())
-}
-
-fn currency(text: &str) -> Result<String, String> {
-    if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Ok(text.to_owned());
-    }
-    Err("give the three capital letters of ISO 4217, such as USD".to_owned())
-}
-
-fn region(text: &str) -> Result<String, String> {
-    let parts: Vec<&str> = text.split('-').collect();
-    let lower = |part: &str| part.len() >= 2 && part.bytes().all(|byte| byte.is_ascii_lowercase());
-    let well_formed = match parts.split_last() {
-        Some((number, words)) => {
-            !number.is_empty()
-                && number.bytes().all(|byte| byte.is_ascii_digit())
-                && (2..=3).contains(&words.len())
-                && words.iter().all(|word| lower(word))
-        }
-        None => false,
-    };
-    if well_formed {
-        Ok(text.to_owned())
-    } else {
-        Err("give an AWS region such as us-east-1".to_owned())
-    }
-}
-
-fn store_id(text: &str) -> Result<String, String> {
-    const STORE_ID_CHARACTERS_MAX: usize = 256;
-    let plain = |character: char| character.is_ascii_alphanumeric() || "-:/._".contains(character);
-    if text.len() <= STORE_ID_CHARACTERS_MAX && text.chars().all(plain) {
-        return Ok(text.to_owned());
-    }
-    Err("give the id or ARN of an event data store".to_owned())
 }
 
 #[cfg(test)]

@@ -70,6 +70,13 @@ impl Change {
         }
     }
 
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            Change::Calculated(bill) => Some(&bill.account),
+            Change::Deleted { account, .. } => account.as_ref(),
+        }
+    }
+
     pub fn head(&self) -> Head {
         match self {
             Change::Calculated(bill) => bill.head,

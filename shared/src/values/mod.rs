@@ -17,4 +17,5 @@ pub mod mapping;
 pub mod marketplace_configuration;
 pub mod message;
 pub mod run;
+mod settings;
 pub mod usage_key;

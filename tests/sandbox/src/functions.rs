@@ -14,6 +14,8 @@ use crate::seam::{BuildError, Functions, Surroundings};
 
 /// The table that the functions are told.
 pub const TABLE: &str = "outbill";
+/// The region that the functions run in.
+pub const REGION: &str = "us-east-1";
 const SECRET_PREFIX: &str = "outbill/";
 /// The sender of mails; the stand-in delivers to the outbox.
 const ALERT_SENDER: &str = "outbill@seller.example";
@@ -35,19 +37,25 @@ pub fn environment(surroundings: &Surroundings) -> Environment {
 
 /// The SDK's configuration as the SDK's own variables would make it, without touching this process's variables: many sandboxes may run in
 /// one test program.
-pub async fn sdk(surroundings: &Surroundings) -> SdkConfig {
+pub async fn sdk(aws_endpoint_url: &str, region: &str) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .endpoint_url(&surroundings.aws_endpoint_url)
-        .region(Region::new(surroundings.region.clone()))
-        .credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "sandbox"))
+        .endpoint_url(aws_endpoint_url)
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(Credentials::new(
+            ACCESS_KEY_ID,
+            SECRET_ACCESS_KEY,
+            None,
+            None,
+            "sandbox",
+        ))
         .load()
         .await
 }
 
 /// Makes what a deployment has, where it is not there yet, and the functions around it.
 pub async fn build(surroundings: Surroundings) -> Result<Functions, BuildError> {
-    let sdk = sdk(&surroundings).await;
+    let sdk = sdk(&surroundings.aws_endpoint_url, &surroundings.region).await;
     make_table(&sdk).await?;
     let outbill = Outbill::connect(&sdk, &environment(&surroundings));
     make_secrets(&outbill, &surroundings).await?;
@@ -66,7 +74,13 @@ async fn make_table(sdk: &SdkConfig) -> Result<(), BuildError> {
     let client = aws_sdk_dynamodb::Client::new(sdk);
     match table::definition()?.table_name(TABLE).send_with(&client).await {
         Ok(_) => Ok(()),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => Ok(()),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_in_use_exception()) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -74,8 +88,14 @@ async fn make_table(sdk: &SdkConfig) -> Result<(), BuildError> {
 async fn make_secrets(outbill: &Outbill, surroundings: &Surroundings) -> Result<(), BuildError> {
     let key = &surroundings.access_key;
     let organization = OrganizationId::new(&key.org_id)?;
-    outbill.access.keep_access_key(&key.access_key_id, &key.api_secret, &organization, Permission::ALL).await?;
+    outbill
+        .access
+        .keep_access_key(&key.access_key_id, &key.api_secret, &organization, Permission::ALL)
+        .await?;
     let m3ter = serde_json::json!({ "accessKeyId": "sandbox", "apiSecret": "sandbox" });
-    outbill.secrets.create(&format!("{organization}/m3ter"), &m3ter.to_string()).await?;
+    outbill
+        .secrets
+        .create(&format!("{organization}/m3ter"), &m3ter.to_string())
+        .await?;
     Ok(())
 }

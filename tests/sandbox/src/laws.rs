@@ -79,8 +79,14 @@ impl Ledger {
                     let entry: Entry = serde_dynamo::aws_sdk_dynamodb_1::from_item(item)?;
                     entries.entry(hash).or_default().push(entry);
                 } else if let Some(bill) = sk.strip_prefix("BILL#") {
-                    let units = item.get("units").and_then(|units| units.as_n().ok()).ok_or("a bill's row has no units")?;
-                    bills.entry(hash).or_default().insert(BillReference::try_from(bill.to_owned())?, units.parse()?);
+                    let units = item
+                        .get("units")
+                        .and_then(|units| units.as_n().ok())
+                        .ok_or("a bill's row has no units")?;
+                    bills
+                        .entry(hash)
+                        .or_default()
+                        .insert(BillReference::try_from(bill.to_owned())?, units.parse()?);
                 }
             } else if pk.starts_with("BILL#") && sk == "MANIFEST" {
                 manifests.push(serde_dynamo::aws_sdk_dynamodb_1::from_item(item)?);
@@ -91,9 +97,23 @@ impl Ledger {
             let mut entries = entries.remove(&hash).unwrap_or_default();
             entries.sort_by_key(|entry| entry.hour);
             let bills = bills.remove(&hash).unwrap_or_default();
-            keys.insert(hash, KeyReport { state, entries, bills, billed: 0, billed_by_others: 0 });
+            keys.insert(
+                hash,
+                KeyReport {
+                    state,
+                    entries,
+                    bills,
+                    billed: 0,
+                    billed_by_others: 0,
+                },
+            );
         }
-        let mut ledger = Ledger { keys, manifests, violations: marketplace.violations().to_vec(), unexplained: Vec::new() };
+        let mut ledger = Ledger {
+            keys,
+            manifests,
+            violations: marketplace.violations().to_vec(),
+            unexplained: Vec::new(),
+        };
         ledger.compare(marketplace);
         Ok(ledger)
     }
@@ -102,11 +122,21 @@ impl Ledger {
     fn compare(&mut self, marketplace: &Marketplace) {
         for (record, held) in marketplace.held() {
             let hash = hash_of(record);
-            let told = || format!("AWS holds {} of {} for {} at {}", held.quantity, record.dimension, record.customer.as_str(), record.hour);
-            let ours = held.reported_by == OWN_ACCOUNT;
+            let told = || {
+                format!(
+                    "AWS holds {} of {} for {} at {}",
+                    held.quantity,
+                    record.dimension,
+                    record.customer.as_str(),
+                    record.hour
+                )
+            };
+            // An account signed what Outbill sent; other programs are known by a name.
+            let ours = usage_key::is_aws_account_id(&held.reported_by);
             let Some(key) = self.keys.get_mut(&hash) else {
                 if ours {
-                    self.unexplained.push(format!("{}, and the ledger has no such key", told()));
+                    self.unexplained
+                        .push(format!("{}, and the ledger has no such key", told()));
                 }
                 continue;
             };
@@ -119,8 +149,12 @@ impl Ledger {
             }
             match key.entries.iter().find(|entry| entry.hour.start() == record.hour) {
                 Some(entry) if entry.quantity == held.quantity => {}
-                Some(entry) => self.unexplained.push(format!("{}, but the entry says {}", told(), entry.quantity)),
-                None => self.unexplained.push(format!("{}, and the ledger has no entry for the hour", told())),
+                Some(entry) => self
+                    .unexplained
+                    .push(format!("{}, but the entry says {}", told(), entry.quantity)),
+                None => self
+                    .unexplained
+                    .push(format!("{}, and the ledger has no entry for the hour", told())),
             }
         }
     }
@@ -130,11 +164,13 @@ impl Ledger {
         let mut laws = vec![
             self.law("what is committed is the sum of the entries", |key| {
                 let sum: i64 = key.entries.iter().map(Entry::committed).sum();
-                (sum != key.state.committed).then(|| format!("{} is committed, but the entries add up to {sum}", key.state.committed))
+                (sum != key.state.committed)
+                    .then(|| format!("{} is committed, but the entries add up to {sum}", key.state.committed))
             }),
             self.law("what is owed is the sum over the bills", |key| {
                 let sum: i64 = key.bills.values().sum();
-                (sum != key.state.total).then(|| format!("the total is {}, but the bills add up to {sum}", key.state.total))
+                (sum != key.state.total)
+                    .then(|| format!("the total is {}, but the bills add up to {sum}", key.state.total))
             }),
             self.law("what no entry holds is known bill by bill", |key| {
                 let sum: i64 = key.state.residuals.values().map(|part| part.units).sum();
@@ -142,35 +178,66 @@ impl Ledger {
                 (sum != delta).then(|| format!("{delta} units are open, but the bills' open parts add up to {sum}"))
             }),
             self.law("the parts of an entry add up to its quantity", |key| {
-                let odd = key.entries.iter().find(|entry| entry.parts.values().map(|part| part.units).sum::<i64>() != entry.quantity)?;
-                Some(format!("hour {}: {} units do not divide as said", odd.hour, odd.quantity))
+                let odd = key
+                    .entries
+                    .iter()
+                    .find(|entry| entry.parts.values().map(|part| part.units).sum::<i64>() != entry.quantity)?;
+                Some(format!(
+                    "hour {}: {} units do not divide as said",
+                    odd.hour, odd.quantity
+                ))
             }),
-            Law { text: "every record that AWS holds is an entry, with its quantity", violations: self.unexplained.clone() },
+            Law {
+                text: "every record that AWS holds is an entry, with its quantity",
+                violations: self.unexplained.clone(),
+            },
             self.law("no buyer pays more than is committed", |key| {
                 let own = key.billed - key.billed_by_others;
-                (own > key.state.committed).then(|| format!("{own} units are billed, but {} are committed", key.state.committed))
+                (own > key.state.committed)
+                    .then(|| format!("{own} units are billed, but {} are committed", key.state.committed))
             }),
-            Law { text: "nothing was sent that AWS's documents forbid", violations: self.violations.clone() },
-            Law { text: "a bill's units are on its keys as its manifest says", violations: self.manifest_violations(rest) },
+            Law {
+                text: "nothing was sent that AWS's documents forbid",
+                violations: self.violations.clone(),
+            },
+            Law {
+                text: "a bill's units are on its keys as its manifest says",
+                violations: self.manifest_violations(rest),
+            },
         ];
         if rest == Rest::Quiet {
             laws.push(self.law("every accepted unit is billed, and no other", |key| {
-                let accepted: i64 = key.entries.iter().filter(|entry| entry.state == EntryState::Accepted).map(|entry| entry.quantity).sum();
+                let accepted: i64 = key
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.state == EntryState::Accepted)
+                    .map(|entry| entry.quantity)
+                    .sum();
                 let own = key.billed - key.billed_by_others;
                 (own != accepted).then(|| format!("{own} units are billed, but {accepted} were accepted"))
             }));
-            laws.push(self.law("at rest, everything owed is billed, unless the key says why not", |key| {
-                let explained = key.state.blocked.is_some() || key.state.conflicts > 0 || key.entries.iter().any(|entry| entry.state == EntryState::Unknown);
-                let own = key.billed - key.billed_by_others;
-                (own < key.state.total && !explained).then(|| format!("{} units are owed, but only {own} are billed", key.state.total))
-            }));
+            laws.push(self.law(
+                "at rest, everything owed is billed, unless the key says why not",
+                |key| {
+                    let explained = key.state.blocked.is_some()
+                        || key.state.conflicts > 0
+                        || key.entries.iter().any(|entry| entry.state == EntryState::Unknown);
+                    let own = key.billed - key.billed_by_others;
+                    (own < key.state.total && !explained)
+                        .then(|| format!("{} units are owed, but only {own} are billed", key.state.total))
+                },
+            ));
         }
         laws
     }
 
     fn law(&self, text: &'static str, broken: impl Fn(&KeyReport) -> Option<String>) -> Law {
         let named = |key: &KeyReport| format!("{} of {}", key.state.key.dimension, key.state.key.buyer.customer());
-        let violations = self.keys.values().filter_map(|key| broken(key).map(|what| format!("{}: {what}", named(key)))).collect();
+        let violations = self
+            .keys
+            .values()
+            .filter_map(|key| broken(key).map(|what| format!("{}: {what}", named(key))))
+            .collect();
         Law { text, violations }
     }
 
@@ -185,9 +252,17 @@ impl Ledger {
                 continue;
             };
             for (hash, expect) in units {
-                let found = self.keys.get(&hash).and_then(|key| key.bills.get(&manifest.bill)).copied().unwrap_or_default();
+                let found = self
+                    .keys
+                    .get(&hash)
+                    .and_then(|key| key.bills.get(&manifest.bill))
+                    .copied()
+                    .unwrap_or_default();
                 if found != expect {
-                    violations.push(format!("bill {}: {expect} units by the manifest, {found} on the key", manifest.bill.bill));
+                    violations.push(format!(
+                        "bill {}: {expect} units by the manifest, {found} on the key",
+                        manifest.bill.bill
+                    ));
                 }
             }
         }
@@ -195,21 +270,28 @@ impl Ledger {
     }
 }
 
-/// The seller's account: who signs with it is Outbill.
-pub const OWN_ACCOUNT: &str = crate::aws::SELLER_ACCOUNT;
-
 fn hash_of(record: &marketplace::UsageKey) -> KeyHash {
     let customer = record.customer.as_str().to_owned();
     let buyer = match (&record.identity, &record.customer) {
-        (Identity::License(license_arn), _) => Buyer::License { license_arn: license_arn.clone(), customer_aws_account_id: customer },
-        (Identity::Product(product_code), Customer::AwsAccount(_)) => {
-            Buyer::Product { product_code: product_code.clone(), customer: usage_key::Customer::AwsAccountId(customer) }
-        }
-        (Identity::Product(product_code), Customer::Identifier(_)) => {
-            Buyer::Product { product_code: product_code.clone(), customer: usage_key::Customer::Identifier(customer) }
-        }
+        (Identity::License(license_arn), _) => Buyer::License {
+            license_arn: license_arn.clone(),
+            customer_aws_account_id: customer,
+        },
+        (Identity::Product(product_code), Customer::AwsAccount(_)) => Buyer::Product {
+            product_code: product_code.clone(),
+            customer: usage_key::Customer::AwsAccountId(customer),
+        },
+        (Identity::Product(product_code), Customer::Identifier(_)) => Buyer::Product {
+            product_code: product_code.clone(),
+            customer: usage_key::Customer::Identifier(customer),
+        },
     };
-    outbill::values::usage_key::UsageKey { region: record.region.clone(), buyer, dimension: record.dimension.clone() }.hash()
+    outbill::values::usage_key::UsageKey {
+        region: record.region.clone(),
+        buyer,
+        dimension: record.dimension.clone(),
+    }
+    .hash()
 }
 
 fn attribute(item: &Item, name: &str) -> Result<String, ReadError> {
@@ -221,7 +303,13 @@ async fn scan(client: &aws_sdk_dynamodb::Client) -> Result<Vec<Item>, ReadError>
     let mut items = Vec::new();
     let mut start = None;
     loop {
-        let page = client.scan().table_name(TABLE).consistent_read(true).set_exclusive_start_key(start).send().await?;
+        let page = client
+            .scan()
+            .table_name(TABLE)
+            .consistent_read(true)
+            .set_exclusive_start_key(start)
+            .send()
+            .await?;
         items.extend(page.items.unwrap_or_default());
         start = page.last_evaluated_key;
         if start.is_none() {

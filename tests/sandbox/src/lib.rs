@@ -12,10 +12,12 @@
 pub mod aws;
 pub mod clock;
 pub mod controls;
+pub mod demo;
 pub mod faults;
 pub mod functions;
 pub mod holdings;
 pub mod journal;
+pub mod laws;
 pub mod m3ter;
 pub mod options;
 pub mod page;
@@ -26,6 +28,7 @@ mod sandbox;
 pub mod schedules;
 pub mod seam;
 pub mod secrets;
+pub mod seller;
 pub mod serve;
 pub mod world;
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use sandbox::demo::{self, Verdict};
 use sandbox::options::{Arguments, parse};
 use sandbox::{Sandbox, functions};
 
@@ -27,7 +28,8 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     match run(&arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Well) => ExitCode::SUCCESS,
+        Ok(End::Broken) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {}", chain(error.as_ref()));
             ExitCode::FAILURE
@@ -35,18 +37,41 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Send + Sync>> {
+/// What the program says in the end.
+enum End {
+    Well,
+    /// A law was broken, or a buyer is billed something else than the bills say.
+    Broken,
+}
+
+async fn run(arguments: &Arguments) -> Result<End, Box<dyn Error + Send + Sync>> {
     let sandbox = Sandbox::start(arguments.options(), functions::build).await?;
-    let addresses = sandbox.addresses();
+    let addresses = sandbox.addresses().clone();
     println!("Outbill sandbox");
     println!("  API and overview  {}", addresses.api);
     println!("  AWS stand-ins     {}", addresses.aws);
     println!("  controls          {}", addresses.controls);
+    let verdict = if arguments.no_demo {
+        Verdict::AllHeld
+    } else {
+        demo::play(&sandbox).await?
+    };
+    match verdict {
+        Verdict::AllHeld => {}
+        Verdict::Broken => eprintln!("error: the demo ended with something wrong, see above"),
+    }
     if !arguments.once {
+        println!(
+            "\nThe sandbox stays up: open {} for what is where. Ctrl-C ends it.",
+            addresses.api
+        );
         tokio::signal::ctrl_c().await?;
     }
     sandbox.stop().await;
-    Ok(())
+    Ok(match verdict {
+        Verdict::AllHeld => End::Well,
+        Verdict::Broken => End::Broken,
+    })
 }
 
 fn chain(error: &dyn Error) -> String {

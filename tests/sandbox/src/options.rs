@@ -69,7 +69,11 @@ impl Arguments {
             port: self.port,
             data: self.data.clone(),
             latency: if self.latency { Latency::LikeAws } else { Latency::None },
-            start_at: None,
+            start_at: if self.no_demo {
+                None
+            } else {
+                crate::demo::STARTS_AT.parse().ok()
+            },
             workers: 1,
         }
     }

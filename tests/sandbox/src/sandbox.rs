@@ -201,7 +201,7 @@ impl Sandbox {
         );
         let functions = build(Surroundings {
             aws_endpoint_url: addresses.aws.clone(),
-            region: "us-east-1".to_owned(),
+            region: crate::functions::REGION.to_owned(),
             bill_queue_url: queue_url(&addresses.aws, QueueName::Bills),
             dead_letter_queue_url: queue_url(&addresses.aws, QueueName::DeadLetters),
             m3ter_base_url: addresses.m3ter.clone(),

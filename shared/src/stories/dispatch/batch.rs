@@ -18,7 +18,7 @@ use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::Connection;
 use crate::values::hour::Hour;
-use crate::values::ids::{OrganizationId, RunId};
+use crate::values::ids::{AccountId, OrganizationId, RunId};
 use crate::values::usage_key::KeyHash;
 
 /// Times that something is decided anew because other workers changed its rows.
@@ -132,6 +132,7 @@ pub(super) struct RunDraft {
     pub(super) run: RunId,
     pub(super) replayed_from: Option<RunId>,
     pub(super) bill: BillReference,
+    pub(super) account: Option<AccountId>,
     /// The bill's version as text that sorts.
     pub(super) head: String,
     pub(super) configuration: IntegrationConfiguration,

@@ -91,6 +91,7 @@ fn run_draft(
         run,
         replayed_from: received.replayed_from.clone(),
         bill: bill.clone(),
+        account: received.message.change.account().cloned(),
         head: received.message.change.head().sort_text(),
         configuration: configuration.clone(),
         input: received.message.input.clone(),
@@ -332,7 +333,7 @@ impl Story<'_> {
         let foreign = keys.into_iter().filter_map(|key| {
             let owner = owner(&key)?;
             (owner != self.bill.reference.organization).then(|| Culprit::OwnedByOrganization {
-                key: key.clone(),
+                key: Box::new(key.clone()),
                 owner,
             })
         });
@@ -509,8 +510,9 @@ async fn delete(
     let run = batch.new_run()?;
     let hashes: Vec<KeyHash> = manifest.keys.keys().cloned().collect();
     let rows = batch.outbill.ledger.key_rows(bill, &hashes).await?;
-    let credential = owner.and_then(|owner| owner.credential.as_ref());
-    let key_run = owner.zip(credential).map(|(configuration, credential)| KeyRun {
+    let claiming = owner.filter(|owner| owner.enabled);
+    let credential = claiming.and_then(|owner| owner.credential.as_ref());
+    let key_run = claiming.zip(credential).map(|(configuration, credential)| KeyRun {
         configuration,
         credential,
         run: &run,

@@ -11,13 +11,13 @@ use super::{Delivery, DispatchError, Disposition, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
 use crate::decisions::eligibility::Refusal;
-use crate::decisions::validation::EntityReference;
+use crate::decisions::validation::{Culprit, EntityReference, Invalid};
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{EntryState, Origin};
 use crate::values::hour::Hour;
-use crate::values::ids::RunId;
+use crate::values::ids::{AccountId, OrganizationId, RunId};
 use crate::values::message::replay_of;
 use crate::values::run::{IntegrationRun, RunStatus};
 
@@ -91,15 +91,23 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
         version: 1,
     };
     batch.outbill.runs.save(&run).await?;
-    conclude(batch, &draft.configuration, &draft.run, &draft.bill, &conclusion).await?;
-    wait(batch, &draft.bill, &draft.run, &draft.head, &waits_for, &outcome).await
+    let about = About {
+        run: &draft.run,
+        bill: &draft.bill,
+        account: draft.account.as_ref(),
+    };
+    conclude(batch, &draft.configuration, &about, &conclusion).await?;
+    wait(batch, &draft.configuration, &about, &draft.head, &waits_for, &outcome).await
 }
 
-/// Outcomes of entries whose run ended earlier: claimed or sent by the tick, or by another message about the same bill.
-pub(super) async fn late(batch: &Batch<'_>, settled: &Settled) -> Result<(), DispatchError> {
+/// Outcomes of entries whose run is not of this batch (`own`): claimed or sent by the tick, or by another message about the same bill.
+pub(super) async fn late(batch: &Batch<'_>, own: &HashSet<RunId>, settled: &Settled) -> Result<(), DispatchError> {
     let mut by_run: BTreeMap<(BillReference, String), Vec<(&EntryName, &Settlement)>> = BTreeMap::new();
     for (name, settlement) in &settled.entries {
         let origin = &settlement.entry.origin;
+        if own.contains(&origin.run) {
+            continue;
+        }
         by_run
             .entry((origin.bill.clone(), origin.run.as_str().to_owned()))
             .or_default()
@@ -123,10 +131,6 @@ async fn late_run(
     let Some(run) = batch.outbill.runs.get(organization, &origin.run).await? else {
         return Ok(());
     };
-    if run.started == batch.now && run.version == 1 && is_final(run.status) {
-        // The run of this very batch: it has said all this.
-        return Ok(());
-    }
     let keys: Vec<KeyOutcome> = entries
         .iter()
         .map(|(_, settlement)| KeyOutcome {
@@ -166,22 +170,34 @@ async fn late_run(
         .iter()
         .find(|configuration| configuration.id == origin.configuration)
     {
-        conclude(batch, configuration, &origin.run, &origin.bill, &conclusion).await?;
+        let manifest = batch.outbill.ledger.manifest(&origin.bill).await?;
+        let about = About {
+            run: &origin.run,
+            bill: &origin.bill,
+            account: manifest.as_ref().and_then(|manifest| manifest.account.as_ref()),
+        };
+        conclude(batch, configuration, &about, &conclusion).await?;
     }
     Ok(())
+}
+
+/// What a conclusion is about.
+struct About<'a> {
+    run: &'a RunId,
+    bill: &'a BillReference,
+    account: Option<&'a AccountId>,
 }
 
 /// Event and tally of a conclusion.
 async fn conclude(
     batch: &Batch<'_>,
     configuration: &IntegrationConfiguration,
-    run: &RunId,
-    bill: &BillReference,
+    about: &About<'_>,
     conclusion: &Conclusion,
 ) -> Result<(), DispatchError> {
     if let Some(event) = conclusion.event {
         let text = conclusion.error.clone().unwrap_or_default();
-        raise(batch, event, configuration, Some((run, bill)), &text).await?;
+        raise(batch, event, configuration, Some(about), &text).await?;
     }
     match &conclusion.tally {
         Tally::Unchanged => Ok(()),
@@ -192,7 +208,7 @@ async fn conclude(
             .reset_failures(&configuration.organization, &configuration.id)
             .await?),
         Tally::Failure { cause } => {
-            let cause = format!("{} {cause}", bill.bill);
+            let cause = format!("{} {cause}", about.bill.bill);
             let count = batch
                 .outbill
                 .configurations
@@ -253,7 +269,7 @@ async fn raise(
     batch: &Batch<'_>,
     event: IntegrationEvent,
     configuration: &IntegrationConfiguration,
-    about: Option<(&RunId, &BillReference)>,
+    about: Option<&About<'_>>,
     error: &str,
 ) -> Result<(), DispatchError> {
     let mut dto = json!({
@@ -264,10 +280,11 @@ async fn raise(
         "destinationId": configuration.id,
         "error": error,
     });
-    if let (Some((run, bill)), Some(dto)) = (about, dto.as_object_mut()) {
-        dto.insert("id".to_owned(), json!(run));
-        dto.insert("integrationRunId".to_owned(), json!(run));
-        dto.insert("entityId".to_owned(), json!(bill.bill));
+    if let (Some(about), Some(dto)) = (about, dto.as_object_mut()) {
+        dto.insert("id".to_owned(), json!(about.run));
+        dto.insert("integrationRunId".to_owned(), json!(about.run));
+        dto.insert("entityId".to_owned(), json!(about.bill.bill));
+        dto.insert("accountId".to_owned(), json!(about.account));
     }
     let m3ter_event = json!({ "eventData": { "newDto": dto } });
     batch
@@ -281,37 +298,62 @@ async fn raise(
 /// Lets a run wait for what could make it pass. What came meanwhile is not missed: it is looked for once more after the run waits.
 async fn wait(
     batch: &Batch<'_>,
-    bill: &BillReference,
-    run: &RunId,
+    configuration: &IntegrationConfiguration,
+    about: &About<'_>,
     head: &str,
     waits_for: &[String],
     outcome: &Outcome,
 ) -> Result<(), DispatchError> {
-    let organization = &bill.organization;
+    let organization = &about.bill.organization;
     for what in waits_for {
         batch
             .outbill
             .waiting
-            .put(organization, what, &bill.bill, run, head)
+            .put(organization, what, &about.bill.bill, about.run, head)
             .await?;
     }
-    let Outcome::Invalid(invalid) = outcome else {
-        return Ok(());
+    let arrived = match outcome {
+        Outcome::Invalid(invalid) => mapping_arrived(batch, organization, invalid).await?,
+        Outcome::Refused(Refusal::Disabled | Refusal::NoCredential) => {
+            let now = batch
+                .outbill
+                .configurations
+                .get(organization, &configuration.id)
+                .await?;
+            now.is_some_and(|now| now.enabled != configuration.enabled || now.credential != configuration.credential)
+        }
+        Outcome::Refused(_)
+        | Outcome::Ignored(_)
+        | Outcome::EqualButOther(_)
+        | Outcome::Overtaken
+        | Outcome::Metered(_) => false,
     };
-    let missing: Vec<&EntityReference> = invalid.waits_for().collect();
-    for entity in missing {
-        let arrived = batch
+    if arrived {
+        batch.outbill.queue.send(&replay_of(organization, about.run)).await?;
+    }
+    Ok(())
+}
+
+/// Whether a mapping that was missing was made while the run was under way.
+async fn mapping_arrived(
+    batch: &Batch<'_>,
+    organization: &OrganizationId,
+    invalid: &Invalid,
+) -> Result<bool, DispatchError> {
+    for culprit in invalid.culprits() {
+        let Culprit::MissingMapping(entity) = culprit else {
+            continue;
+        };
+        let found = batch
             .outbill
             .mappings
             .of_entity(organization, entity.entity, &entity.id)
             .await?;
-        let made_meanwhile = arrived.iter().any(|mapping| mapping.audit.last_modified >= batch.now);
-        if made_meanwhile {
-            batch.outbill.queue.send(&replay_of(organization, run)).await?;
-            break;
+        if found.iter().any(|mapping| mapping.audit.last_modified >= batch.now) {
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 fn waits_for(draft: &RunDraft, settled: &Settled) -> Vec<String> {

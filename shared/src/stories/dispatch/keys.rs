@@ -112,6 +112,12 @@ async fn decide(
         (None, Some(origin)) if units != 0 => KeyState::new(touched.key.clone(), origin.clone()),
         (None, _) => return Ok(None),
     };
+    if state.owner != bill.organization {
+        // It became another organization's since the bill was checked; the next delivery names it.
+        return Err(DispatchError::KeyTaken {
+            dimension: touched.key.dimension.clone(),
+        });
+    }
     let before = row.units.unwrap_or_default();
     let mut counted = claim::count(&state, bill, before, units, work.manifest.ends_at).map_err(LedgerError::from)?;
     if work.unblocks {

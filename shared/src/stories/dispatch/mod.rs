@@ -17,7 +17,7 @@ mod keys;
 mod receive;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
@@ -30,6 +30,7 @@ use crate::Outbill;
 use crate::effects::ledger::LedgerError;
 use crate::effects::m3ter::M3terError;
 use crate::effects::table::StoreError;
+use crate::values::ids::RunId;
 
 use batch::{Batch, Progress};
 
@@ -65,6 +66,8 @@ pub(crate) enum DispatchError {
     M3ter(#[from] M3terError),
     #[error("bill {bill} changed under each of {tries} tries")]
     BillContended { bill: String, tries: usize },
+    #[error("dimension {dimension} of the buyer became another organization's meanwhile")]
+    KeyTaken { dimension: String },
     #[error("handling the message panicked: {0}")]
     Panic(String),
 }
@@ -81,6 +84,10 @@ pub fn dispatch<'a>(
 async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> Vec<(String, Disposition)> {
     let batch = Batch::new(outbill, now);
     let mut progress: Vec<Progress> = prepare(&batch, deliveries).await;
+    let own: HashSet<RunId> = progress
+        .iter()
+        .flat_map(|progress| progress.runs.iter().map(|draft| draft.run.clone()))
+        .collect();
     let settled = isolated(settle::settle(&batch, &mut progress)).await;
     let settled = settled.and_then(|outcome| outcome);
     let mut dispositions = Vec::new();
@@ -103,7 +110,7 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
     }
     match settled {
         Ok(settled) => {
-            if let Err(error) = isolated(finish::late(&batch, &settled))
+            if let Err(error) = isolated(finish::late(&batch, &own, &settled))
                 .await
                 .and_then(|outcome| outcome)
             {
@@ -118,14 +125,15 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
 /// Reads and claims: messages of one bill in their order, others at once.
 async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
     let mut lanes: BTreeMap<String, Vec<(usize, receive::Received)>> = BTreeMap::new();
-    for (index, delivery) in deliveries.iter().enumerate() {
-        let received = match isolated(receive::receive(batch, delivery))
-            .await
+    let mut reading = Vec::new();
+    for delivery in deliveries {
+        reading.push(isolated(receive::receive(batch, delivery)));
+    }
+    let read: Vec<_> = stream::iter(reading).buffered(MESSAGES_AT_ONCE_MAX).collect().await;
+    for (index, received) in read.into_iter().enumerate() {
+        let received = received
             .and_then(|outcome| outcome)
-        {
-            Ok(received) => received,
-            Err(error) => receive::Received::Failed(error),
-        };
+            .unwrap_or_else(receive::Received::Failed);
         let lane = received.lane().unwrap_or_else(|| format!("message {index}"));
         lanes.entry(lane).or_default().push((index, received));
     }

@@ -8,7 +8,7 @@ use crate::decisions::verdict::{Answer, ConnectionRefusal};
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::ledger::{Claim, Recorded};
 use crate::values::credential::IntegrationCredential;
-use crate::values::entry::{Connection, Entry};
+use crate::values::entry::{Connection, Entry, Origin};
 use crate::values::hour::Hour;
 
 /// A refused buyer leads to one claim in an earlier hour, which ends it.
@@ -49,13 +49,12 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
         if waiting.is_empty() {
             break;
         }
-        let credentials = credentials(batch, &waiting).await?;
-        let credential = |connection: &Connection| {
-            credentials
-                .get(connection)
-                .cloned()
-                .unwrap_or_else(|| Err("the credential was not looked up".to_owned()))
+        let credentials = credentials(batch, &waiting).await;
+        let unknown = || Answer::NotTaken {
+            reason: "the credential was not looked up".to_owned(),
         };
+        let credential =
+            |connection: &Connection| credentials.get(connection).cloned().unwrap_or_else(|| Err(unknown()));
         let submission = batch
             .outbill
             .marketplace
@@ -67,42 +66,54 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
     Ok(settled)
 }
 
-/// The credential of each connection, or in words why there is none.
+/// The credential of each connection, or what stands in for AWS's answer where there is none.
 async fn credentials(
     batch: &Batch<'_>,
     claims: &[Claim],
-) -> Result<HashMap<Connection, Result<IntegrationCredential, String>>, DispatchError> {
+) -> HashMap<Connection, Result<IntegrationCredential, Answer>> {
     let mut found = HashMap::new();
     for claim in claims {
         let origin = &claim.entry().origin;
-        let connection = &origin.connection;
-        if found.contains_key(connection) {
-            continue;
+        if !found.contains_key(&origin.connection) {
+            let credential = credential(batch, origin).await.unwrap_or_else(|error| {
+                report("of this batch", &error);
+                let reason = "the credential could not be read; nothing was sent".to_owned();
+                Err(Answer::NotTaken { reason })
+            });
+            found.insert(origin.connection.clone(), credential);
         }
-        let mut credential = batch
-            .outbill
-            .credentials
-            .get(&connection.organization, &connection.credential)
-            .await?;
-        if credential.is_none() {
-            // The credential was exchanged for another since the claim.
-            let configurations = batch.configurations(&connection.organization).await?;
-            let current = configurations
-                .iter()
-                .find(|configuration| configuration.id == origin.configuration);
-            if let Some(current) = current.and_then(|configuration| configuration.credential.as_ref()) {
-                credential = batch.outbill.credentials.get(&connection.organization, current).await?;
-            }
-        }
-        let missing = || {
-            format!(
-                "credential {} does not exist any more; connect another one to configuration {}",
-                connection.credential, origin.configuration
-            )
-        };
-        found.insert(connection.clone(), credential.ok_or_else(missing));
     }
-    Ok(found)
+    found
+}
+
+async fn credential(
+    batch: &Batch<'_>,
+    origin: &Origin,
+) -> Result<Result<IntegrationCredential, Answer>, DispatchError> {
+    let connection = &origin.connection;
+    let credentials = &batch.outbill.credentials;
+    if let Some(credential) = credentials
+        .get(&connection.organization, &connection.credential)
+        .await?
+    {
+        return Ok(Ok(credential));
+    }
+    // The credential was exchanged for another since the claim.
+    let configurations = batch.configurations(&connection.organization).await?;
+    let current = configurations
+        .iter()
+        .find(|configuration| configuration.id == origin.configuration);
+    if let Some(current) = current.and_then(|configuration| configuration.credential.as_ref())
+        && let Some(credential) = credentials.get(&connection.organization, current).await?
+    {
+        return Ok(Ok(credential));
+    }
+    let message = format!(
+        "credential {} does not exist any more; connect another one to configuration {}",
+        connection.credential, origin.configuration
+    );
+    let kind = ConnectionRefusal::Access;
+    Ok(Err(Answer::ConnectionRefused { kind, message }))
 }
 
 /// Records all answers and gives the claims that follow from them.

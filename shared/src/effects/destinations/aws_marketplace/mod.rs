@@ -20,7 +20,7 @@ use futures::stream;
 use jiff::Timestamp;
 
 use crate::decisions::batch::{self, ProductName};
-use crate::decisions::verdict::{Answer, BadRecord, ConnectionRefusal};
+use crate::decisions::verdict::{Answer, BadRecord};
 use crate::effects::ledger::Claim;
 use crate::values::credential::IntegrationCredential;
 use crate::values::entry::Connection;
@@ -60,7 +60,7 @@ impl AwsMarketplace {
     pub async fn submit(
         &self,
         claims: Vec<Claim>,
-        credential: impl Fn(&Connection) -> Result<IntegrationCredential, String>,
+        credential: impl Fn(&Connection) -> Result<IntegrationCredential, Answer>,
     ) -> Submission {
         let calls = batch::calls(claims, Claim::entry);
         let running = calls.into_iter().map(|(connection, name, claims)| {
@@ -71,7 +71,7 @@ impl AwsMarketplace {
                         let paced = self.client(&connection, &credential).await;
                         self.send(&paced, &connection, name, claims).await
                     }
-                    Err(message) => refused(claims, &message),
+                    Err(answer) => unsent(claims, &answer),
                 }
             }
         });
@@ -159,18 +159,11 @@ fn culprit(claim: Claim, kind: BadRecord, message: &str, aws_now: Option<Timesta
     (claim, answer)
 }
 
-fn refused(claims: Vec<Claim>, message: &str) -> Submission {
-    let answer = |claim| {
-        (
-            claim,
-            Answer::ConnectionRefused {
-                kind: ConnectionRefusal::Access,
-                message: message.to_owned(),
-            },
-        )
-    };
+/// Nothing was sent, for a reason that holds for all.
+fn unsent(claims: Vec<Claim>, answer: &Answer) -> Submission {
+    let answers = claims.into_iter().map(|claim| (claim, answer.clone())).collect();
     Submission {
-        answers: claims.into_iter().map(answer).collect(),
+        answers,
         exchanges: Vec::new(),
     }
 }

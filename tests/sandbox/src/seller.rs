@@ -1,0 +1,112 @@
+//! A seller's client of the API, as `curl` would speak it.
+
+use serde_json::{Value, json};
+
+use crate::holdings::AccessKey;
+
+/// Why a call did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No answer.
+    #[error("no answer from {path}")]
+    Http {
+        /// Where it was asked.
+        path: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// An answer that is no success.
+    #[error("{path} answered {status}: {body}")]
+    Refused {
+        /// Where it was asked.
+        path: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        body: Value,
+    },
+}
+
+/// A logged-in seller.
+#[derive(Debug, Clone)]
+pub struct Seller {
+    http: reqwest::Client,
+    api: String,
+    organization: String,
+    token: String,
+}
+
+impl Seller {
+    /// Logs in with an access key.
+    pub async fn log_in(api: &str, key: &AccessKey) -> Result<Seller, CallError> {
+        let http = reqwest::Client::new();
+        let request = http
+            .post(format!("{api}/oauth/token"))
+            .basic_auth(&key.access_key_id, Some(&key.api_secret));
+        let answer = answer(
+            "/oauth/token",
+            request.json(&json!({ "grant_type": "client_credentials" })),
+        )
+        .await?;
+        let token = answer
+            .get("access_token")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        Ok(Seller {
+            http,
+            api: api.to_owned(),
+            organization: key.org_id.clone(),
+            token,
+        })
+    }
+
+    /// The organization.
+    pub fn organization(&self) -> &str {
+        &self.organization
+    }
+
+    /// Reads.
+    pub async fn get(&self, path: &str) -> Result<Value, CallError> {
+        answer(path, self.http.get(self.url(path)).bearer_auth(&self.token)).await
+    }
+
+    /// Creates, or does.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, CallError> {
+        answer(path, self.http.post(self.url(path)).bearer_auth(&self.token).json(body)).await
+    }
+
+    /// Changes.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value, CallError> {
+        answer(path, self.http.put(self.url(path)).bearer_auth(&self.token).json(body)).await
+    }
+
+    /// Takes away.
+    pub async fn delete(&self, path: &str) -> Result<Value, CallError> {
+        answer(path, self.http.delete(self.url(path)).bearer_auth(&self.token)).await
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/organizations/{}/{path}", self.api, self.organization)
+    }
+}
+
+async fn answer(path: &str, request: reqwest::RequestBuilder) -> Result<Value, CallError> {
+    let failed = |source| CallError::Http {
+        path: path.to_owned(),
+        source,
+    };
+    let response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let body: Value = response.json().await.map_err(failed)?;
+    if status.is_success() {
+        Ok(body)
+    } else {
+        Err(CallError::Refused {
+            path: path.to_owned(),
+            status: status.as_u16(),
+            body,
+        })
+    }
+}
