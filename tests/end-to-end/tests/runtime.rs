@@ -1,0 +1,327 @@
+//! The functions as Lambda runs them: the real programs, as processes, on the Runtime API.
+//!
+//! Everything else about the functions is tested in this process, on their handlers. What only a process shows is tested here: that the
+//! cold start reads its environment and connects, that events in Lambda's own JSON are understood and answers are given in it, and what a
+//! wrong environment says.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use lambda_simulator::{InvocationStatus, Simulator};
+use sandbox::{Options, Sandbox};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
+
+/// A debug build answers in well under a second; a machine under load may not.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// A program that must end has ended by then.
+const EXIT_WITHIN: Duration = Duration::from_secs(20);
+
+/// The programs, built now.
+///
+/// `cargo test` builds a package's programs only along with that package's own integration tests, so those in the target folder may be
+/// missing or of yesterday. Cargo is therefore asked for them here: it compiles what is stale and says where everything lies. It is asked
+/// for the whole workspace with its tests, because that is what `cargo test --workspace` has just built: another selection gives the
+/// dependencies other features, and compiles most of them again. It waits for no lock: `cargo test` lets go of the folder before it starts
+/// any test.
+async fn programs() -> anyhow::Result<&'static HashMap<String, PathBuf>> {
+    static PROGRAMS: OnceCell<HashMap<String, PathBuf>> = OnceCell::const_new();
+    PROGRAMS.get_or_try_init(build).await
+}
+
+async fn build() -> anyhow::Result<HashMap<String, PathBuf>> {
+    let mut cargo = Command::new(env!("CARGO"));
+    // What Cargo tells a test about its package; build scripts look at some of it, and would see a change where there is none.
+    let told = [
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_MANIFEST_",
+        "CARGO_PKG_",
+        "CARGO_PRIMARY_",
+    ];
+    for (variable, _) in std::env::vars_os() {
+        if told.iter().any(|prefix| variable.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(variable);
+        }
+    }
+    let output = cargo
+        .args([
+            "build",
+            "--locked",
+            "--message-format=json",
+            "-p",
+            "bill-dispatch",
+            "-p",
+            "api",
+        ])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .arg("--target-dir")
+        .arg(target_folder()?)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .context("cargo does not start")?;
+    ensure!(
+        output.status.success(),
+        "the functions do not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let messages = String::from_utf8(output.stdout)?;
+    let programs = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let name = message.pointer("/target/name")?.as_str()?;
+        let program = message.get("executable")?.as_str()?;
+        // A program's own unit tests are executables of the same name.
+        if message.pointer("/profile/test")?.as_bool()? {
+            return None;
+        }
+        Some((name.to_owned(), PathBuf::from(program)))
+    });
+    Ok(programs.collect())
+}
+
+/// `<target>/debug/deps/runtime-…` is this program; the folder may have any name and place.
+fn target_folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let folder = program.ancestors().nth(3);
+    Ok(folder.context("the test program lies nowhere")?.to_owned())
+}
+
+async fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let program = programs().await?.get(name).cloned();
+    program.with_context(|| format!("cargo built no program {name}"))
+}
+
+/// A function in its process, and the Runtime API that it talks to.
+struct Function {
+    simulator: Simulator,
+    process: Child,
+}
+
+impl Function {
+    async fn start(name: &str, sandbox: &Sandbox) -> anyhow::Result<Function> {
+        let simulator = Simulator::builder()
+            .function_name(name)
+            .region("us-east-1")
+            .invocation_timeout(ANSWER_WITHIN)
+            .build()
+            .await?;
+        let process = Command::new(program(name).await?)
+            // Nothing of this process's own: a developer's AWS profile must not decide anything here.
+            .env_clear()
+            .envs(simulator.lambda_env_vars())
+            .envs(environment(sandbox))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Function { simulator, process })
+    }
+
+    /// Invokes the function. Error: it failed, ended or did not answer.
+    async fn invoke(&mut self, event: Value) -> anyhow::Result<Value> {
+        let request = self.simulator.enqueue_payload(event).await;
+        let state = tokio::select! {
+            state = self.simulator.wait_for_invocation_complete(&request, ANSWER_WITHIN) => state?,
+            status = self.process.wait() => bail!("the process ended: {}", status?),
+        };
+        if let Some(error) = state.error {
+            bail!("the function failed: {} {}", error.error_type, error.error_message);
+        }
+        ensure!(state.status == InvocationStatus::Success, "{:?}", state.status);
+        Ok(state.response.context("no answer")?.payload)
+    }
+}
+
+fn environment(sandbox: &Sandbox) -> HashMap<&'static str, String> {
+    let addresses = sandbox.addresses();
+    HashMap::from([
+        ("AWS_ENDPOINT_URL", addresses.aws.clone()),
+        ("AWS_ACCESS_KEY_ID", "AKIATESTONLY00000000".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test-only".to_owned()),
+        ("OUTBILL_TABLE", sandbox::functions::TABLE.to_owned()),
+        (
+            "OUTBILL_BILL_QUEUE_URL",
+            sandbox::aws::queue_url(&addresses.aws, sandbox::queues::QueueName::Bills),
+        ),
+        ("OUTBILL_M3TER_BASE_URL", addresses.m3ter.clone()),
+        ("OUTBILL_LOG", "warn".to_owned()),
+    ])
+}
+
+async fn sandbox() -> anyhow::Result<Sandbox> {
+    Ok(Sandbox::start(Options::for_tests(), sandbox::functions::build).await?)
+}
+
+/// An event of Lambda's SQS event source, as it is documented, with one record for each body.
+fn sqs_event(bodies: &[&str]) -> Value {
+    let record = |(index, body): (usize, &&str)| {
+        json!({
+            "messageId": format!("message-{index}"),
+            "receiptHandle": format!("receipt-{index}"),
+            "body": body,
+            "attributes": {
+                "ApproximateReceiveCount": "1",
+                "SentTimestamp": "1545082649183",
+                "SenderId": "AIDAIENQZJOLO23YVJ4VO",
+                "ApproximateFirstReceiveTimestamp": "1545082649185",
+            },
+            "messageAttributes": {},
+            "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:outbill-bills",
+            "awsRegion": "us-east-1",
+        })
+    };
+    json!({"Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>()})
+}
+
+/// An event of an HTTP API, payload format 2.0.
+fn http_event(method: &str, path: &str, headers: Value, body: &str) -> Value {
+    json!({
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": headers,
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "api-id",
+            "domainName": "id.execute-api.us-east-1.amazonaws.com",
+            "domainPrefix": "id",
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1",
+                "userAgent": "test",
+            },
+            "requestId": "id",
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": "12/Mar/2026:19:03:58 +0000",
+            "timeEpoch": 1773342238000_u64,
+        },
+        "body": body,
+        "isBase64Encoded": false,
+    })
+}
+
+fn basic(user: &str, password: &str) -> String {
+    let text = STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {text}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bill_dispatch_puts_aside_what_it_cannot_read_and_finishes_the_rest() -> anyhow::Result<()> {
+    let sandbox = sandbox().await?;
+    let mut function = Function::start("bill-dispatch", &sandbox).await?;
+
+    let answer = function
+        .invoke(sqs_event(&["{\"neither\":", "{\"flush\":true}"]))
+        .await?;
+    assert_eq!(answer, json!({"batchItemFailures": []}), "nothing comes again");
+
+    let letters = sandbox.dead_letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].body, "{\"neither\":", "as it came");
+    let reason = letters[0]
+        .attributes
+        .get("reason")
+        .and_then(|reason| reason.string_value.clone());
+    assert!(reason.is_some_and(|reason| reason.starts_with("the message is not JSON")));
+
+    // The process stays for the next invocation, as a warm one does.
+    let answer = function.invoke(sqs_event(&["{\"flush\":true}"])).await?;
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bill_dispatch_names_the_message_that_must_come_again() -> anyhow::Result<()> {
+    let sandbox = sandbox().await?;
+    let mut function = Function::start("bill-dispatch", &sandbox).await?;
+    // The bill is fetched from a m3ter that is not well; the tick beside it is not held up.
+    sandbox.faults(serde_json::from_value(
+        json!([{"service": "m3ter", "kind": "error", "times": 100}]),
+    )?)?;
+    let reference = json!({"orgId": sandbox.access_key().org_id, "billId": "bill-1"}).to_string();
+    let answer = function.invoke(sqs_event(&["{\"flush\":true}", &reference])).await?;
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "message-1"}]}));
+    assert_eq!(sandbox.dead_letters().len(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_exchanges_an_access_key_for_a_token() -> anyhow::Result<()> {
+    let sandbox = sandbox().await?;
+    let mut function = Function::start("api", &sandbox).await?;
+    let key = sandbox.access_key();
+    let token = |secret: &str| {
+        let headers = json!({
+            "authorization": basic(&key.access_key_id, secret),
+            "content-type": "application/json",
+            "host": "id.execute-api.us-east-1.amazonaws.com",
+        });
+        http_event(
+            "POST",
+            "/oauth/token",
+            headers,
+            r#"{"grant_type":"client_credentials"}"#,
+        )
+    };
+
+    let answer = function.invoke(token(&key.api_secret)).await?;
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    let body: Value = serde_json::from_str(answer["body"].as_str().context("no body")?)?;
+    assert!(body["access_token"].as_str().is_some_and(|token| !token.is_empty()));
+
+    let answer = function.invoke(token("another secret")).await?;
+    assert_eq!(answer["statusCode"], 403, "{answer}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_is_told_too_little_says_all_that_is_missing_and_ends() -> anyhow::Result<()> {
+    for name in ["bill-dispatch", "api"] {
+        let check = async |given: &[(&str, &str)], missing: &[&str]| -> anyhow::Result<()> {
+            let simulator = Simulator::builder().function_name(name).build().await?;
+            let ended = Command::new(program(name).await?)
+                .env_clear()
+                .envs(simulator.lambda_env_vars())
+                .envs(given.iter().copied())
+                .stdin(Stdio::null())
+                .kill_on_drop(true)
+                .output();
+            let ended = tokio::time::timeout(EXIT_WITHIN, ended).await;
+            let output = ended.with_context(|| format!("{name} does not end"))??;
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success(), "{name}: {}", output.status);
+            for variable in ["OUTBILL_TABLE", "OUTBILL_BILL_QUEUE_URL", "OUTBILL_M3TER_BASE_URL"] {
+                assert_eq!(
+                    said.contains(variable),
+                    missing.contains(&variable),
+                    "{name}, {variable}: {said}"
+                );
+            }
+            Ok(())
+        };
+        check(&[], &["OUTBILL_TABLE", "OUTBILL_BILL_QUEUE_URL"]).await?;
+        check(
+            &[("OUTBILL_BILL_QUEUE_URL", "https://sqs.example/queue")],
+            &["OUTBILL_TABLE"],
+        )
+        .await?;
+        check(
+            &[("OUTBILL_TABLE", "outbill"), ("OUTBILL_M3TER_BASE_URL", "m3ter")],
+            &["OUTBILL_BILL_QUEUE_URL", "OUTBILL_M3TER_BASE_URL"],
+        )
+        .await?;
+    }
+    Ok(())
+}
