@@ -41,7 +41,8 @@ impl Pace {
 /// A pause that doubles with each try, and differs between workers.
 pub(super) fn jittered(pause: Duration, tries: u32) -> Duration {
     let doubled = pause.saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1)));
-    doubled.mul_f64(0.5 + f64::from(uuid::Uuid::new_v4().as_fields().0 % 1000) / 1000.0)
+    let thousandths = 500_u32.saturating_add(uuid::Uuid::new_v4().as_fields().0 % 1000);
+    doubled.saturating_mul(thousandths) / 1000
 }
 
 #[cfg(test)]

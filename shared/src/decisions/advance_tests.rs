@@ -1,0 +1,279 @@
+//! Versions, moves, cut-overs and deletions of a bill.
+
+use super::*;
+use crate::values::bill::BillStatus;
+use crate::values::ids::{BillId, OrganizationId};
+use crate::values::usage_key::{Buyer, Customer, UsageKey};
+
+fn key(dimension: &str) -> UsageKey {
+    let buyer = Buyer::Product {
+        product_code: "p".into(),
+        customer: Customer::AwsAccountId("111122223333".into()),
+    };
+    UsageKey {
+        region: "us-east-1".into(),
+        buyer,
+        dimension: dimension.into(),
+    }
+}
+
+fn bill(version: i64) -> Bill {
+    Bill {
+        reference: BillReference {
+            organization: OrganizationId::new("o").unwrap(),
+            bill: BillId::new("b").unwrap(),
+        },
+        account: AccountId::new("a").unwrap(),
+        head: Head::Version(version),
+        status: BillStatus::Pending,
+        currency: "USD".into(),
+        start_date: None,
+        ends_at: None,
+        line_items: Vec::new(),
+    }
+}
+
+struct Case {
+    known: Option<Manifest>,
+    attributed: BTreeMap<KeyHash, Units>,
+}
+
+impl Case {
+    fn new() -> Case {
+        Case {
+            known: None,
+            attributed: BTreeMap::new(),
+        }
+    }
+
+    fn step(
+        &mut self,
+        version: i64,
+        split: SplitKind,
+        price: &str,
+        sources: &[(Source, &str, &str)],
+        mode: Mode,
+    ) -> Result<Advance, String> {
+        let targets: BTreeMap<Source, Target> = sources
+            .iter()
+            .map(|(source, dimension, money)| {
+                (
+                    source.clone(),
+                    Target {
+                        key: key(dimension),
+                        product_code: "p".into(),
+                        money: money.parse().unwrap(),
+                    },
+                )
+            })
+            .collect();
+        let owner = ConfigurationId::new("c").unwrap();
+        let bill = bill(version);
+        let incoming = Incoming {
+            bill: &bill,
+            owner: &owner,
+            split,
+            unit_price: price.parse().unwrap(),
+            targets: &targets,
+        };
+        let advance = advance(
+            self.known.as_ref(),
+            incoming,
+            &self.attributed,
+            mode,
+            Timestamp::UNIX_EPOCH,
+        )
+        .map_err(|error| error.to_string())?;
+        if let Advance::Changed { manifest, .. } = &advance {
+            self.known = Some((**manifest).clone());
+        }
+        Ok(advance)
+    }
+
+    /// Everything owed is now at AWS.
+    fn meter(&mut self) {
+        self.attributed = self.known.as_ref().unwrap().units_by_key().unwrap();
+    }
+
+    fn units(&self, dimension: &str) -> Units {
+        self.known
+            .as_ref()
+            .unwrap()
+            .units_by_key()
+            .unwrap()
+            .get(&key(dimension).hash())
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+const PRODUCT: SplitKind = SplitKind::ItemPerProduct;
+
+fn product(id: &str) -> Source {
+    Source::product(id)
+}
+
+#[test]
+fn a_vanished_source_owes_nothing_and_a_stale_version_is_ignored() {
+    let mut case = Case::new();
+    case.step(
+        2,
+        PRODUCT,
+        "0.01",
+        &[(product("A"), "x", "1.01"), (product("B"), "y", "1.03")],
+        Mode::Ordinary,
+    )
+    .unwrap();
+    assert_eq!((case.units("x"), case.units("y")), (101, 103));
+    case.meter();
+    case.step(3, PRODUCT, "0.01", &[(product("A"), "x", "1.07")], Mode::Ordinary)
+        .unwrap();
+    assert_eq!((case.units("x"), case.units("y")), (107, 0));
+    let known = case.known.clone();
+    assert_eq!(
+        standing(known.as_ref(), Head::Version(2)),
+        Standing::Older(Head::Version(3))
+    );
+    assert_eq!(standing(known.as_ref(), Head::Version(3)), Standing::Equal);
+    assert_eq!(
+        standing(known.as_ref(), Head::LastModified(Timestamp::UNIX_EPOCH)),
+        Standing::Incomparable(Head::Version(3))
+    );
+}
+
+#[test]
+fn a_source_with_units_at_aws_is_held_until_a_cut_over() {
+    let mut case = Case::new();
+    case.step(1, PRODUCT, "0.01", &[(product("A"), "x", "1.01")], Mode::Ordinary)
+        .unwrap();
+    case.meter();
+    let moved = [(product("A"), "z", "1.31")];
+    let error = case.step(2, PRODUCT, "0.01", &moved, Mode::Ordinary).unwrap_err();
+    assert!(
+        error.contains("product:A has 101 units at AWS under dimension p-x"),
+        "{error}"
+    );
+    assert!(error.contains("p-z"), "{error}");
+    case.step(2, PRODUCT, "0.01", &moved, Mode::Apply).unwrap_err();
+    case.step(2, PRODUCT, "0.01", &moved, Mode::Remap).unwrap();
+    assert_eq!((case.units("x"), case.units("z")), (101, 30));
+    case.step(3, PRODUCT, "0.01", &[(product("A"), "z", "0.97")], Mode::Ordinary)
+        .unwrap();
+    assert_eq!((case.units("x"), case.units("z")), (101, -4));
+}
+
+#[test]
+fn a_source_without_units_at_aws_moves_freely() {
+    let mut case = Case::new();
+    case.step(
+        1,
+        PRODUCT,
+        "0.01",
+        &[(product("A"), "x", "1.01"), (product("B"), "x", "0.50")],
+        Mode::Ordinary,
+    )
+    .unwrap();
+    case.attributed = BTreeMap::from([(key("x").hash(), 50)]);
+    let Advance::Changed { left, .. } = case
+        .step(
+            2,
+            PRODUCT,
+            "0.01",
+            &[(product("A"), "z", "1.01"), (product("B"), "x", "0.50")],
+            Mode::Ordinary,
+        )
+        .unwrap()
+    else {
+        panic!("the version is newer")
+    };
+    assert_eq!(left, BTreeSet::from([key("x").hash()]));
+    assert_eq!((case.units("x"), case.units("z")), (50, 101));
+}
+
+#[test]
+fn another_split_or_unit_price_is_held_and_cut_over_without_a_cent_lost() {
+    let mut case = Case::new();
+    case.step(
+        1,
+        PRODUCT,
+        "0.01",
+        &[(product("A"), "x", "1.01"), (product("B"), "y", "1.03")],
+        Mode::Ordinary,
+    )
+    .unwrap();
+    case.meter();
+    let whole = [(Source::bill(), "w", "2.10")];
+    case.step(2, SplitKind::ItemPerBill, "0.01", &whole, Mode::Ordinary)
+        .unwrap_err();
+    case.step(2, SplitKind::ItemPerBill, "0.01", &whole, Mode::Remap)
+        .unwrap();
+    assert_eq!((case.units("x"), case.units("y"), case.units("w")), (101, 103, 6));
+
+    let mut case = Case::new();
+    case.step(1, PRODUCT, "0.01", &[(product("A"), "x", "1.01")], Mode::Ordinary)
+        .unwrap();
+    case.meter();
+    let error = case
+        .step(2, PRODUCT, "0.10", &[(product("A"), "x", "2.01")], Mode::Ordinary)
+        .unwrap_err();
+    assert!(error.contains("the same at a unit price of 0.10"), "{error}");
+    case.step(2, PRODUCT, "0.10", &[(product("A"), "x", "2.01")], Mode::Remap)
+        .unwrap();
+    assert_eq!(case.units("x"), 101 + 10);
+}
+
+#[test]
+fn an_equal_version_changes_nothing_unless_it_is_replayed() {
+    let mut case = Case::new();
+    let first = [(product("A"), "x", "1.01")];
+    case.step(1, PRODUCT, "0.01", &first, Mode::Ordinary).unwrap();
+    assert_eq!(
+        case.step(1, PRODUCT, "0.01", &first, Mode::Ordinary),
+        Ok(Advance::Unchanged)
+    );
+    let other = [(product("A"), "x", "1.03")];
+    assert_eq!(
+        case.step(1, PRODUCT, "0.01", &other, Mode::Ordinary),
+        Ok(Advance::EqualButOther)
+    );
+    case.step(1, PRODUCT, "0.01", &other, Mode::Apply).unwrap();
+    assert_eq!(case.units("x"), 103);
+    case.meter();
+    assert_eq!(
+        case.step(1, PRODUCT, "0.01", &[(product("A"), "z", "1.03")], Mode::Ordinary),
+        Ok(Advance::EqualButOther)
+    );
+}
+
+#[test]
+fn a_deletion_takes_every_key_to_nothing_and_leaves_a_tombstone() {
+    let mut case = Case::new();
+    case.step(5, PRODUCT, "0.01", &[(product("A"), "x", "1.01")], Mode::Ordinary)
+        .unwrap();
+    let reference = bill(1).reference;
+    let Advance::Changed { manifest, .. } = delete(
+        case.known.as_ref(),
+        &reference,
+        Head::Version(4),
+        None,
+        Timestamp::UNIX_EPOCH,
+    ) else {
+        panic!("the bill was not deleted yet")
+    };
+    assert_eq!(manifest.units_by_key().unwrap(), BTreeMap::from([(key("x").hash(), 0)]));
+    assert_eq!(standing(Some(&manifest), Head::Version(9)), Standing::Deleted);
+    assert_eq!(
+        delete(
+            Some(&manifest),
+            &reference,
+            Head::Version(5),
+            None,
+            Timestamp::UNIX_EPOCH
+        ),
+        Advance::Unchanged
+    );
+    assert!(matches!(
+        delete(None, &reference, Head::Version(1), None, Timestamp::UNIX_EPOCH),
+        Advance::Changed { .. }
+    ));
+}
