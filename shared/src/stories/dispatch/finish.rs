@@ -318,6 +318,7 @@ fn waits_for(draft: &RunDraft, settled: &Settled) -> Vec<String> {
     let configuration = || waits_for_configuration(&draft.configuration);
     match &draft.draft {
         Draft::Decided(Outcome::Refused(Refusal::Disabled | Refusal::NoCredential)) => vec![configuration()],
+        Draft::Decided(Outcome::Invalid(invalid)) if invalid.is_unreadable() => Vec::new(),
         Draft::Decided(Outcome::Invalid(invalid)) => {
             let mut names: Vec<String> = invalid.waits_for().map(EntityReference::waiting_name).collect();
             names.push(configuration());
