@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::DispatchError;
-use super::batch::{Batch, Draft, KeyDraft, Progress, RunDraft, TRIES_MAX};
+use super::batch::{Batch, Draft, KeyDraft, MappingsRead, Progress, RunDraft, TRIES_MAX};
 use super::keys::{self, KeyWork};
 use super::receive::{ReceivedBill, ReceivedUnreadable};
 use crate::decisions::advance::{self, Advance, Incoming, Mode, Standing};
@@ -242,7 +242,7 @@ impl Story<'_> {
     ) -> Result<(Draft, Option<Manifest>), DispatchError> {
         let wanted = match self.wanted(marketplace).await? {
             Ok(wanted) => wanted,
-            Err(invalid) => return Ok((Draft::Decided(Outcome::Invalid(invalid)), None)),
+            Err(draft) => return Ok((draft, None)),
         };
         let mut known = known;
         for _ in 0..TRIES_MAX {
@@ -306,10 +306,10 @@ impl Story<'_> {
         })
     }
 
-    async fn wanted(&self, marketplace: &MarketplaceConfiguration) -> Result<Result<Wanted, Invalid>, DispatchError> {
+    async fn wanted(&self, marketplace: &MarketplaceConfiguration) -> Result<Result<Wanted, Draft>, DispatchError> {
         let totals = match totals::totals(self.bill, marketplace) {
             Ok(totals) => totals,
-            Err(invalid) => return Ok(Err(invalid)),
+            Err(invalid) => return Ok(Err(Draft::Decided(Outcome::Invalid(invalid)))),
         };
         let needed = target::needed(&self.bill.account, &totals);
         let organization = &self.bill.reference.organization;
@@ -318,7 +318,9 @@ impl Story<'_> {
             .map(|entity| (entity.entity, entity.id.as_str()))
             .collect();
         let mut mappings = Mappings::new();
+        let mut read = MappingsRead::new();
         for mapping in self.batch.outbill.mappings.of_entities(organization, &things).await? {
+            read.insert((mapping.id.clone(), mapping.version));
             let named = |entity: &&EntityReference| {
                 entity.id == mapping.m3ter_id && entity.entity.eq_ignore_ascii_case(&mapping.m3ter_entity)
             };
@@ -333,10 +335,13 @@ impl Story<'_> {
             &self.configuration.id,
             marketplace,
         );
-        Ok(targets.map(|targets| Wanted {
-            waits_for: self.waits_for(&totals, &targets),
-            targets,
-        }))
+        Ok(match targets {
+            Ok(targets) => Ok(Wanted {
+                waits_for: self.waits_for(&totals, &targets),
+                targets,
+            }),
+            Err(invalid) => Err(Draft::Unmapped { invalid, read }),
+        })
     }
 
     /// What could lift a block of each key: the mappings that lead to it, and the configuration.

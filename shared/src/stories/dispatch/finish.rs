@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::batch::{Batch, Draft, EntryName, KeyDraft, Progress, RunDraft};
+use super::batch::{Batch, Draft, EntryName, KeyDraft, MappingsRead, Progress, RunDraft};
 use super::bill::waits_for_configuration;
 use super::settle::{Settled, Settlement};
 use super::{Delivery, DispatchError, Disposition, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
 use crate::decisions::eligibility::Refusal;
-use crate::decisions::validation::EntityReference;
+use crate::decisions::validation::{EntityReference, Invalid};
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{EntryState, Origin};
 use crate::values::hour::Hour;
-use crate::values::ids::RunId;
+use crate::values::ids::{OrganizationId, RunId};
 use crate::values::message::replay_of;
 use crate::values::run::{IntegrationRun, RunStatus};
 
@@ -52,12 +52,18 @@ pub(super) async fn finish(
 
 async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<(), DispatchError> {
     let waits_for = waits_for(&draft, settled);
-    let (outcome, exchanges) = match draft.draft {
-        Draft::Decided(outcome) => (outcome, Vec::new()),
-        Draft::Metered(keys) => (Outcome::Metered(outcomes(&keys, settled)), exchanges(&keys, settled)),
+    let (outcome, exchanges, read) = match draft.draft {
+        Draft::Decided(outcome) => (outcome, Vec::new(), MappingsRead::new()),
+        Draft::Unmapped { invalid, read } => (Outcome::Invalid(invalid), Vec::new(), read),
+        Draft::Metered(keys) => (
+            Outcome::Metered(outcomes(&keys, settled)),
+            exchanges(&keys, settled),
+            MappingsRead::new(),
+        ),
         Draft::EqualButOther(keys) => (
             Outcome::EqualButOther(outcomes(&keys, settled)),
             exchanges(&keys, settled),
+            MappingsRead::new(),
         ),
     };
     let conclusion = conclusion::conclude(&outcome);
@@ -92,7 +98,21 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
     };
     batch.outbill.runs.save(&run).await?;
     conclude(batch, &draft.configuration, &draft.run, &draft.bill, &conclusion).await?;
-    wait(batch, &draft.bill, &draft.run, &draft.head, &waits_for, &outcome).await
+    for what in &waits_for {
+        batch
+            .outbill
+            .waiting
+            .put(organization, what, &draft.bill.bill, &draft.run, &draft.head)
+            .await?;
+    }
+    match &outcome {
+        Outcome::Invalid(invalid) => look_again(batch, organization, &draft.run, invalid, &read).await,
+        Outcome::Refused(_)
+        | Outcome::Ignored(_)
+        | Outcome::EqualButOther(_)
+        | Outcome::Overtaken
+        | Outcome::Metered(_) => Ok(()),
+    }
 }
 
 /// Outcomes of entries whose run ended earlier: claimed or sent by the tick, or by another message about the same bill.
@@ -278,35 +298,25 @@ async fn raise(
     Ok(())
 }
 
-/// Lets a run wait for what could make it pass. What came meanwhile is not missed: it is looked for once more after the run waits.
-async fn wait(
+/// A mapping that came between the reading and the waiting found no run that waits for it. It is told by its id and version, not by the
+/// clock: on a clock that stands still every mapping is as new as the run, and the run would be queued for ever.
+async fn look_again(
     batch: &Batch<'_>,
-    bill: &BillReference,
+    organization: &OrganizationId,
     run: &RunId,
-    head: &str,
-    waits_for: &[String],
-    outcome: &Outcome,
+    invalid: &Invalid,
+    read: &MappingsRead,
 ) -> Result<(), DispatchError> {
-    let organization = &bill.organization;
-    for what in waits_for {
-        batch
-            .outbill
-            .waiting
-            .put(organization, what, &bill.bill, run, head)
-            .await?;
-    }
-    let Outcome::Invalid(invalid) = outcome else {
-        return Ok(());
-    };
-    let missing: Vec<&EntityReference> = invalid.waits_for().collect();
-    for entity in missing {
-        let arrived = batch
+    for entity in invalid.waits_for() {
+        let there = batch
             .outbill
             .mappings
             .of_entity(organization, entity.entity, &entity.id)
             .await?;
-        let made_meanwhile = arrived.iter().any(|mapping| mapping.audit.last_modified >= batch.now);
-        if made_meanwhile {
+        let came_meanwhile = there
+            .iter()
+            .any(|mapping| !read.contains(&(mapping.id.clone(), mapping.version)));
+        if came_meanwhile {
             batch.outbill.queue.send(&replay_of(organization, run)).await?;
             break;
         }
@@ -319,7 +329,7 @@ fn waits_for(draft: &RunDraft, settled: &Settled) -> Vec<String> {
     match &draft.draft {
         Draft::Decided(Outcome::Refused(Refusal::Disabled | Refusal::NoCredential)) => vec![configuration()],
         Draft::Decided(Outcome::Invalid(invalid)) if invalid.is_unreadable() => Vec::new(),
-        Draft::Decided(Outcome::Invalid(invalid)) => {
+        Draft::Decided(Outcome::Invalid(invalid)) | Draft::Unmapped { invalid, .. } => {
             let mut names: Vec<String> = invalid.waits_for().map(EntityReference::waiting_name).collect();
             names.push(configuration());
             names
