@@ -15,14 +15,10 @@ use crate::{
     error::ApiError,
 };
 
-pub(crate) async fn create(
-    call: Call,
-    body: Result<Body, ApiError>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+pub(crate) async fn create(call: Call, body: Result<Body, ApiError>) -> Result<(StatusCode, Json<Value>), ApiError> {
     call.needs(Permission::MarketplaceUsageCreate)?;
-    let Body(body) = body.map_err(|error| {
-        error.if_too_large("give {\"billId\": …} instead, and the bill is fetched from m3ter")
-    })?;
+    let Body(body) =
+        body.map_err(|error| error.if_too_large("give {\"billId\": …} instead, and the bill is fetched from m3ter"))?;
     let message = message(&call, body)?;
     let text = message.to_string();
     let message = match BillQueue::fits(&text) {

@@ -7,9 +7,9 @@ use super::batch::{Batch, Progress};
 use super::{Delivery, DispatchError, bill, flush};
 use crate::decisions::advance::Mode;
 use crate::effects::m3ter::M3terError;
+use crate::values::bill::BillReference;
 use crate::values::hour::Hour;
 use crate::values::ids::{ConfigurationId, OrganizationId, RunId};
-use crate::values::bill::BillReference;
 use crate::values::message::{BillMessage, Change, Leaving, Message, Replay, UnreadableBill};
 use crate::values::usage_key::KeyHash;
 
@@ -124,7 +124,8 @@ async fn unconfigured(batch: &Batch<'_>, received: Received) -> Result<Result<Re
     let Some(bill) = received.calculated_bill() else {
         return Ok(Ok(received));
     };
-    if !batch.configurations(&bill.organization).await?.is_empty() || batch.outbill.ledger.manifest(bill).await?.is_some()
+    if !batch.configurations(&bill.organization).await?.is_empty()
+        || batch.outbill.ledger.manifest(bill).await?.is_some()
     {
         return Ok(Ok(received));
     }
