@@ -15,8 +15,10 @@ use crate::{
     error::ApiError,
 };
 
-pub(crate) async fn create(call: Call, Body(body): Body) -> Result<(StatusCode, Json<Value>), ApiError> {
+pub(crate) async fn create(call: Call, body: Result<Body, ApiError>) -> Result<(StatusCode, Json<Value>), ApiError> {
     call.needs(Permission::MarketplaceUsageCreate)?;
+    let Body(body) =
+        body.map_err(|error| error.if_too_large("give {\"billId\": …} instead, and the bill is fetched from m3ter"))?;
     let mut message = message(&call, body)?;
     if let Err(error) = Message::from_json(message.clone()) {
         return Err(ApiError::bad_request(error.to_string()));

@@ -40,6 +40,14 @@ impl ApiError {
         }
     }
 
+    /// The same with a way out, where the body was too large.
+    pub(crate) fn if_too_large(self, way_out: &str) -> ApiError {
+        match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(format!("{}; {way_out}", self.message)),
+            _ => self,
+        }
+    }
+
     pub(crate) fn too_large(message: impl Into<String>) -> ApiError {
         ApiError {
             status: StatusCode::PAYLOAD_TOO_LARGE,

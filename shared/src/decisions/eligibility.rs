@@ -5,6 +5,7 @@ use std::fmt;
 use crate::values::account::Account;
 use crate::values::bill::{Bill, BillStatus};
 use crate::values::configuration::IntegrationConfiguration;
+use crate::values::ids::AccountId;
 use crate::values::marketplace_configuration::{MarketplaceConfiguration, Sending};
 
 /// Why a configuration does not send a bill.
@@ -37,11 +38,8 @@ pub fn refusal(
     marketplace: &MarketplaceConfiguration,
     bill: &Bill,
 ) -> Option<Refusal> {
-    if !marketplace.account_ids.is_empty() && !marketplace.account_ids.contains(&bill.account) {
-        return Some(Refusal::NotAmongAccounts);
-    }
-    if marketplace.restricted_account_ids.contains(&bill.account) {
-        return Some(Refusal::RestrictedAccount);
+    if let Some(refusal) = account_refused(marketplace, &bill.account) {
+        return Some(refusal);
     }
     match (marketplace.sending, bill.status) {
         (Sending::OnApproval, BillStatus::Pending) => return Some(Refusal::NotApproved),
@@ -52,6 +50,17 @@ pub fn refusal(
         return Some(Refusal::Disabled);
     }
     configuration.credential.is_none().then_some(Refusal::NoCredential)
+}
+
+/// Whether the lists of accounts keep a bill out.
+pub fn account_refused(marketplace: &MarketplaceConfiguration, account: &AccountId) -> Option<Refusal> {
+    if !marketplace.account_ids.is_empty() && !marketplace.account_ids.contains(account) {
+        return Some(Refusal::NotAmongAccounts);
+    }
+    marketplace
+        .restricted_account_ids
+        .contains(account)
+        .then_some(Refusal::RestrictedAccount)
 }
 
 /// Whether `accountFilter` admits the account; without a filter every account is.

@@ -38,10 +38,11 @@ pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Result<BTr
         });
     }
     let mut amounts: BTreeMap<Source, (Place, Vec<Decimal>)> = BTreeMap::new();
-    let mut homeless: Vec<Decimal> = Vec::new();
-    let counted =
-        |line: &&LineItem| !marketplace.excluded_line_item_types.contains(&line.kind) && !line.amount.is_zero();
-    for line in bill.line_items.iter().filter(counted) {
+    let mut homeless: Vec<(usize, Decimal)> = Vec::new();
+    let counted = |(_, line): &(usize, &LineItem)| {
+        !marketplace.excluded_line_item_types.contains(&line.kind) && !line.amount.is_zero()
+    };
+    for (index, line) in bill.line_items.iter().enumerate().filter(counted) {
         let placed = place(line, &marketplace.split).or_else(|| {
             marketplace
                 .default_dimension
@@ -50,15 +51,17 @@ pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Result<BTr
         });
         match placed {
             Some((source, place)) => amounts.entry(source).or_insert((place, Vec::new())).1.push(line.amount),
-            None => homeless.push(line.amount),
+            None => homeless.push((index, line.amount)),
         }
     }
     if !homeless.is_empty() {
-        let money = amount::sum(homeless.iter().copied()).unwrap_or(Decimal::MAX);
+        let money = amount::sum(homeless.iter().map(|(_, money)| *money)).unwrap_or(Decimal::MAX);
+        let (needed, split) = needed(&marketplace.split);
         culprits.push(Culprit::NoDefaultDimension {
-            count: homeless.len(),
+            lines: homeless.into_iter().map(|(index, _)| index).collect(),
             money,
-            needed: needed(&marketplace.split),
+            needed,
+            split,
         });
     }
     let mut totals = BTreeMap::new();
@@ -104,10 +107,11 @@ fn place(line: &LineItem, split: &Split) -> Option<(Source, Place)> {
     }
 }
 
-fn needed(split: &Split) -> &'static str {
+/// The field of a line that a split needs, and the split's name.
+fn needed(split: &Split) -> (&'static str, &'static str) {
     match split {
-        Split::PerBill(_) => "bill",
-        Split::PerProduct => "product",
-        Split::PerAggregation => "aggregation",
+        Split::PerBill(_) => ("bill", "ITEM_PER_BILL"),
+        Split::PerProduct => ("productId", "ITEM_PER_PRODUCT"),
+        Split::PerAggregation => ("aggregationId or compoundAggregationId", "ITEM_PER_AGGREGATION"),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use rust_decimal::Decimal;
 
 use crate::values::amount::{AmountError, Units};
+use crate::values::bill::BillError;
 use crate::values::ids::{AccountId, ConfigurationId, OrganizationId};
 use crate::values::manifest::Source;
 use crate::values::usage_key::UsageKey;
@@ -53,13 +54,21 @@ pub enum Culprit {
         external_id: String,
         reason: String,
     },
-    #[error("the bill is in {bill}, but the listing is in {listing} (marketplaceCurrency)")]
+    #[error("{0}; correct it in m3ter, and its next version is sent by itself")]
+    Unreadable(BillError),
+    #[error(
+        "currency: the bill is in {bill}, but the listing is in {listing}; bill the account in {listing}, or set marketplaceCurrency to the listing's currency"
+    )]
     Currency { bill: String, listing: String },
-    #[error("{lines} that no {needed} belongs to; set marketplaceDefaultDimension to say where it goes", lines = lines_text(*count, *money))]
+    #[error("{lines}, which {split} needs; set marketplaceDefaultDimension to say where such lines go", lines = lines_text(lines, *money, needed))]
     NoDefaultDimension {
-        count: usize,
+        /// Places in the bill's `lineItems`, from 0.
+        lines: Vec<usize>,
         money: Decimal,
+        /// The field that they lack.
         needed: &'static str,
+        /// The setting that needs it.
+        split: &'static str,
     },
     #[error("{source_of_units}: {error}")]
     Amount {
@@ -87,10 +96,20 @@ pub enum Culprit {
     },
 }
 
-fn lines_text(count: usize, money: Decimal) -> String {
-    match count {
-        1 => format!("one line of {money} has nothing"),
-        _ => format!("{count} lines of {money} together have nothing"),
+/// Lines that are named one by one; the rest are counted.
+const LINES_SHOWN_MAX: usize = 5;
+
+fn lines_text(lines: &[usize], money: Decimal, needed: &str) -> String {
+    let shown: Vec<String> = lines
+        .iter()
+        .take(LINES_SHOWN_MAX)
+        .map(|index| format!("lineItems[{index}]"))
+        .collect();
+    let shown = shown.join(", ");
+    match (lines.len(), lines.len().saturating_sub(LINES_SHOWN_MAX)) {
+        (1, _) => format!("{shown} of {money} has no {needed}"),
+        (_, 0) => format!("{shown} of {money} together have no {needed}"),
+        (_, more) => format!("{shown} and {more} more of {money} together have no {needed}"),
     }
 }
 
@@ -124,7 +143,8 @@ impl Invalid {
     pub fn waits_for(&self) -> impl Iterator<Item = &EntityReference> {
         self.culprits.iter().filter_map(|culprit| match culprit {
             Culprit::MissingMapping(entity) | Culprit::BadMapping { entity, .. } => Some(entity),
-            Culprit::Currency { .. }
+            Culprit::Unreadable(_)
+            | Culprit::Currency { .. }
             | Culprit::NoDefaultDimension { .. }
             | Culprit::Amount { .. }
             | Culprit::Configuration(_)
@@ -146,6 +166,13 @@ impl Invalid {
             other => other.to_string(),
         };
         self.culprits.iter().map(cause).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether the bill itself cannot be read: then no mapping and no configuration makes it pass, only its next version.
+    pub fn is_unreadable(&self) -> bool {
+        self.culprits
+            .iter()
+            .any(|culprit| matches!(culprit, Culprit::Unreadable(_)))
     }
 
     /// Whether the buyer itself is unknown: m3ter has an event of its own for it.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::account::Account;
-use super::bill::{self, Bill, BillReference, Head};
+use super::bill::{self, Bill, BillError, BillReference, Head};
 use super::hour::Hour;
 use super::ids::{AccountId, BillId, OrganizationId, RunId};
 use super::usage_key::KeyHash;
@@ -22,6 +22,8 @@ pub const FLUSH_PAGE_MAX: usize = 100;
 pub enum Message {
     /// A bill, by event or sent as such.
     Bill(BillMessage),
+    /// A bill that is known by organization and id, but cannot be read: its runs say why.
+    Unreadable(Box<UnreadableBill>),
     /// A bill that m3ter holds; fetched.
     Reference { organization: OrganizationId, bill: BillId },
     /// A message too large for SQS, kept in the table.
@@ -47,6 +49,20 @@ pub struct BillMessage {
     pub change: Change,
     /// The account, where the sender had it at hand; `accountFilter` needs it.
     pub account: Option<Account>,
+    /// The message as it came; the run keeps it.
+    pub input: Value,
+}
+
+/// A bill that is told apart from others, but has a field that decides money and cannot be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnreadableBill {
+    pub bill: BillReference,
+    /// The version, where at least that can be read.
+    pub head: Option<Head>,
+    /// The account, where at least that can be read.
+    pub account: Option<AccountId>,
+    /// Every field that is missing or unreadable.
+    pub error: BillError,
     /// The message as it came; the run keeps it.
     pub input: Value,
 }
@@ -161,11 +177,7 @@ impl Message {
                 .and_then(Value::as_object)
                 .ok_or_else(|| field("bill", "it must be an object"))?;
             let account = account(object)?;
-            Ok(Message::Bill(BillMessage {
-                change: calculated(&organization, bill)?,
-                account,
-                input: value.clone(),
-            }))
+            calculated(&organization, bill, account, &value)
         } else if has("billId") {
             Ok(Message::Reference {
                 organization: organization(object)?,
@@ -205,12 +217,13 @@ fn account(object: &Map<String, Value>) -> Result<Option<Account>, MessageError>
     }
 }
 
-fn calculated(organization: &OrganizationId, bill: &Map<String, Value>) -> Result<Change, MessageError> {
-    let id = bill
-        .get("id")
-        .and_then(Value::as_str)
-        .unwrap_or("without id")
-        .to_owned();
+fn calculated(
+    organization: &OrganizationId,
+    bill: &Map<String, Value>,
+    account: Option<Account>,
+    input: &Value,
+) -> Result<Message, MessageError> {
+    let id = bill.get("id").and_then(Value::as_str);
     if let Some(other) = bill
         .get("orgId")
         .and_then(Value::as_str)
@@ -218,16 +231,44 @@ fn calculated(organization: &OrganizationId, bill: &Map<String, Value>) -> Resul
     {
         return Err(field(
             "orgId",
-            format!("bill {id} belongs to organization {other}, but the message names {organization}"),
+            format!(
+                "bill {} belongs to organization {other}, but the message names {organization}",
+                id.unwrap_or("without id")
+            ),
         ));
     }
-    match Bill::from_json(organization, bill) {
-        Ok(bill) => Ok(Change::Calculated(Box::new(bill))),
-        Err(error) => Err(MessageError::Bill {
-            bill: id,
+    let error = match Bill::from_json(organization, bill) {
+        Ok(bill) => {
+            return Ok(Message::Bill(BillMessage {
+                change: Change::Calculated(Box::new(bill)),
+                account,
+                input: input.clone(),
+            }));
+        }
+        Err(error) => error,
+    };
+    match id.and_then(|id| BillId::new(id).ok()) {
+        Some(id) => Ok(Message::Unreadable(Box::new(UnreadableBill {
+            bill: BillReference {
+                organization: organization.clone(),
+                bill: id,
+            },
+            head: bill::head(bill).ok(),
+            account: account_id(bill),
+            error,
+            input: input.clone(),
+        }))),
+        None => Err(MessageError::Bill {
+            bill: id.unwrap_or("without id").to_owned(),
             reason: error.to_string(),
         }),
     }
+}
+
+fn account_id(bill: &Map<String, Value>) -> Option<AccountId> {
+    bill.get("accountId")
+        .and_then(Value::as_str)
+        .and_then(|text| AccountId::new(text).ok())
 }
 
 fn event(object: &Map<String, Value>, value: &Value) -> Result<Message, MessageError> {
@@ -248,14 +289,13 @@ fn event(object: &Map<String, Value>, value: &Value) -> Result<Message, MessageE
     };
     let bill = bill.ok_or_else(|| field("m3terEvent.eventData.newDto", "it is missing"))?;
     let organization = organization(bill)?;
-    let change = if deletion {
-        deleted(organization, bill)?
-    } else {
-        calculated(&organization, bill)?
-    };
+    let account = account(object)?;
+    if !deletion {
+        return calculated(&organization, bill, account, value);
+    }
     Ok(Message::Bill(BillMessage {
-        change,
-        account: account(object)?,
+        change: deleted(organization, bill)?,
+        account,
         input: value.clone(),
     }))
 }
@@ -266,14 +306,10 @@ fn deleted(organization: OrganizationId, bill: &Map<String, Value>) -> Result<Ch
         bill: id.to_string(),
         reason: error.to_string(),
     })?;
-    let account = bill
-        .get("accountId")
-        .and_then(Value::as_str)
-        .and_then(|text| AccountId::new(text).ok());
     Ok(Change::Deleted {
         bill: BillReference { organization, bill: id },
         head,
-        account,
+        account: account_id(bill),
     })
 }
 
@@ -472,6 +508,32 @@ mod tests {
     }
 
     #[test]
+    fn a_bill_that_cannot_be_read_is_still_told_apart() {
+        let check = |body: &str, account: Option<&str>, head: Option<Head>, culprit: &str| match Message::parse(body) {
+            Ok(Message::Unreadable(bill)) => {
+                assert_eq!(bill.bill.to_string(), "o#b", "{body}");
+                assert_eq!(bill.account.as_ref().map(AccountId::as_str), account, "{body}");
+                assert_eq!(bill.head, head, "{body}");
+                assert!(bill.error.to_string().contains(culprit), "{body}\n{}", bill.error);
+            }
+            other => panic!("{body}\n{other:?}"),
+        };
+        check(r#"{"orgId":"o","bill":{"id":"b"}}"#, None, None, "accountId is missing");
+        check(
+            r#"{"orgId":"o","bill":{"id":"b","accountId":"a","version":3,"currency":"USD"}}"#,
+            Some("a"),
+            Some(Head::Version(3)),
+            "lineItems is missing",
+        );
+        check(
+            r#"{"eventName":"billing.bill.updated","m3terEvent":{"eventData":{"newDto":{"id":"b","orgId":"o","accountId":"a","version":3,"lineItems":[]}}}}"#,
+            Some("a"),
+            Some(Head::Version(3)),
+            "currency is missing",
+        );
+    }
+
+    #[test]
     fn a_page_of_the_tick_reads_back() {
         let key = KeyHash::try_from("0123456789abcdef0123456789abcdef".to_owned()).unwrap();
         let entries = vec![(key.clone(), "2025-06-10T10".parse().unwrap())];
@@ -512,8 +574,8 @@ mod tests {
             "belongs to organization p",
         );
         check(
-            r#"{"orgId":"o","bill":{"id":"b"}}"#,
-            "bill b cannot be read: accountId is missing",
+            r#"{"orgId":"o","bill":{"accountId":"a"}}"#,
+            "bill without id cannot be read: id is missing",
         );
         check(
             r#"{"orgId":"o","integrationRunId":"r","replay":false}"#,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -27,6 +27,9 @@ pub struct Controls {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// What a control takes: m3ter's stand-in is filled with bills of 10,000 lines, some ten megabytes each.
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// The controls as a router.
 pub fn router(controls: Controls) -> Router {
     Router::new()
@@ -46,6 +49,7 @@ pub fn router(controls: Controls) -> Router {
         .route("/m3ter", get(m3ter).post(fill_m3ter))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(controls)
 }
 

@@ -1,6 +1,6 @@
 //! What the messages of one batch share: the instant, what was read already, and what each has done so far.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use super::DispatchError;
 use crate::Outbill;
 use crate::decisions::claim::{ConnectionHealth, Reason};
 use crate::decisions::conclusion::Outcome;
+use crate::decisions::validation::Invalid;
 use crate::effects::connections::Failing;
 use crate::effects::ledger::{Claim, Recorded};
 use crate::effects::table::StoreError;
@@ -115,11 +116,16 @@ pub(super) struct KeyDraft {
     pub(super) waits_for: Vec<String>,
 }
 
+/// The mappings that something was decided on, by id and version.
+pub(super) type MappingsRead = BTreeSet<(String, i64)>;
+
 /// What is known of a run before its entries are settled.
 #[derive(Debug)]
 pub(super) enum Draft {
     /// Nothing was claimed; this is the outcome.
     Decided(Outcome),
+    /// Nothing was claimed: the mappings that were read do not say where the bill goes.
+    Unmapped { invalid: Invalid, read: MappingsRead },
     /// The bill is counted; its entries decide the rest.
     Metered(Vec<KeyDraft>),
     /// The same, for a version that would count otherwise now.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::DispatchError;
-use super::batch::{Batch, Draft, KeyDraft, Progress, RunDraft, TRIES_MAX};
+use super::batch::{Batch, Draft, KeyDraft, MappingsRead, Progress, RunDraft, TRIES_MAX};
 use super::keys::{self, KeyWork};
-use super::receive::ReceivedBill;
+use super::receive::{ReceivedBill, ReceivedUnreadable};
 use crate::decisions::advance::{self, Advance, Incoming, Mode, Standing};
 use crate::decisions::claim;
 use crate::decisions::conclusion::Outcome;
@@ -19,10 +19,10 @@ use crate::values::account::Account;
 use crate::values::bill::{Bill, BillReference, Head};
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{Connection, KeyState, Origin};
-use crate::values::ids::{AccountId, CredentialId, RunId};
+use crate::values::ids::{AccountId, ConfigurationId, CredentialId, RunId};
 use crate::values::manifest::{Manifest, Source, SplitKind};
 use crate::values::marketplace_configuration::{MarketplaceConfiguration, Split};
-use crate::values::message::Change;
+use crate::values::message::{Change, UnreadableBill};
 use crate::values::usage_key::KeyHash;
 
 /// Handles a bill. Claims and runs go into `progress`, also when an error stops it half-way.
@@ -34,9 +34,6 @@ pub(super) async fn bill(
     let reference = received.message.change.bill();
     let configurations = batch.configurations(&reference.organization).await?;
     let manifest = batch.outbill.ledger.manifest(reference).await?;
-    if configurations.is_empty() && manifest.is_none() {
-        tracing::info!(bill.id = %reference.bill, organization.id = %reference.organization, "no configuration sends bills of this organization");
-    }
     match &received.message.change {
         Change::Calculated(calculated) => {
             let mut known = manifest;
@@ -45,10 +42,7 @@ pub(super) async fn bill(
                 .and_then(|manifest| manifest.owner.clone())
                 .filter(|owner| configurations.iter().any(|configuration| configuration.id == *owner));
             for configuration in configurations.iter() {
-                let skip = received.only.as_ref().is_some_and(|only| {
-                    *only != configuration.id && configurations.iter().any(|other| other.id == *only)
-                });
-                if skip {
+                if !is_meant(received.only.as_ref(), configuration, &configurations) {
                     continue;
                 }
                 let run = batch.new_run()?;
@@ -78,6 +72,68 @@ pub(super) async fn bill(
             delete(batch, received, bill, *head, account.as_ref(), manifest, progress).await
         }
     }
+}
+
+/// A replay is for the configuration of its run alone, unless that is gone.
+fn is_meant(
+    only: Option<&ConfigurationId>,
+    configuration: &IntegrationConfiguration,
+    all: &[IntegrationConfiguration],
+) -> bool {
+    only.is_none_or(|only| *only == configuration.id || all.iter().all(|other| other.id != *only))
+}
+
+/// A bill that cannot be read leaves a run with each configuration that would send it, and changes nothing.
+pub(super) async fn unreadable(
+    batch: &Batch<'_>,
+    received: &ReceivedUnreadable,
+    progress: &mut Progress,
+) -> Result<(), DispatchError> {
+    let bill = &received.bill;
+    let configurations = batch.configurations(&bill.bill.organization).await?;
+    let manifest = batch.outbill.ledger.manifest(&bill.bill).await?;
+    for configuration in configurations.iter() {
+        if !is_meant(received.only.as_ref(), configuration, &configurations) {
+            continue;
+        }
+        let outcome = unreadable_outcome(bill, configuration, manifest.as_ref());
+        progress.runs.push(RunDraft {
+            run: batch.new_run()?,
+            replayed_from: received.replayed_from.clone(),
+            bill: bill.bill.clone(),
+            account: bill.account.clone(),
+            head: bill.head.map(Head::sort_text).unwrap_or_default(),
+            configuration: configuration.clone(),
+            input: bill.input.clone(),
+            draft: Draft::Decided(outcome),
+        });
+    }
+    Ok(())
+}
+
+fn unreadable_outcome(
+    bill: &UnreadableBill,
+    configuration: &IntegrationConfiguration,
+    known: Option<&Manifest>,
+) -> Outcome {
+    match bill.head.map(|head| advance::standing(known, head)) {
+        Some(standing @ (Standing::Older(_) | Standing::Incomparable(_) | Standing::Deleted)) => {
+            return Outcome::Ignored(standing);
+        }
+        Some(Standing::First | Standing::Newer | Standing::Equal) | None => {}
+    }
+    let marketplace = match configuration.marketplace() {
+        Ok(marketplace) => marketplace,
+        Err(error) => return invalid(Culprit::Configuration(error.to_string())),
+    };
+    let account = bill.account.as_ref();
+    if let Some(refusal) = account.and_then(|account| eligibility::account_refused(&marketplace, account)) {
+        return Outcome::Refused(refusal);
+    }
+    if !configuration.enabled {
+        return Outcome::Refused(Refusal::Disabled);
+    }
+    invalid(Culprit::Unreadable(bill.error.clone()))
 }
 
 fn run_draft(
@@ -119,7 +175,7 @@ impl Story<'_> {
     async fn admit(
         &self,
         known: Option<&Manifest>,
-        owner: Option<&crate::values::ids::ConfigurationId>,
+        owner: Option<&ConfigurationId>,
     ) -> Result<Result<MarketplaceConfiguration, Outcome>, DispatchError> {
         match advance::standing(known, self.bill.head) {
             standing @ (Standing::Older(_) | Standing::Incomparable(_) | Standing::Deleted) => {
@@ -188,7 +244,7 @@ impl Story<'_> {
     ) -> Result<(Draft, Option<Manifest>), DispatchError> {
         let wanted = match self.wanted(marketplace).await? {
             Ok(wanted) => wanted,
-            Err(invalid) => return Ok((Draft::Decided(Outcome::Invalid(invalid)), None)),
+            Err(draft) => return Ok((draft, None)),
         };
         let mut known = known;
         for _ in 0..TRIES_MAX {
@@ -252,10 +308,10 @@ impl Story<'_> {
         })
     }
 
-    async fn wanted(&self, marketplace: &MarketplaceConfiguration) -> Result<Result<Wanted, Invalid>, DispatchError> {
+    async fn wanted(&self, marketplace: &MarketplaceConfiguration) -> Result<Result<Wanted, Draft>, DispatchError> {
         let totals = match totals::totals(self.bill, marketplace) {
             Ok(totals) => totals,
-            Err(invalid) => return Ok(Err(invalid)),
+            Err(invalid) => return Ok(Err(Draft::Decided(Outcome::Invalid(invalid)))),
         };
         let needed = target::needed(&self.bill.account, &totals);
         let organization = &self.bill.reference.organization;
@@ -264,7 +320,9 @@ impl Story<'_> {
             .map(|entity| (entity.entity, entity.id.as_str()))
             .collect();
         let mut mappings = Mappings::new();
+        let mut read = MappingsRead::new();
         for mapping in self.batch.outbill.mappings.of_entities(organization, &things).await? {
+            read.insert((mapping.id.clone(), mapping.version));
             let named = |entity: &&EntityReference| {
                 entity.id == mapping.m3ter_id && entity.entity.eq_ignore_ascii_case(&mapping.m3ter_entity)
             };
@@ -279,10 +337,13 @@ impl Story<'_> {
             &self.configuration.id,
             marketplace,
         );
-        Ok(targets.map(|targets| Wanted {
-            waits_for: self.waits_for(&totals, &targets),
-            targets,
-        }))
+        Ok(match targets {
+            Ok(targets) => Ok(Wanted {
+                waits_for: self.waits_for(&totals, &targets),
+                targets,
+            }),
+            Err(invalid) => Err(Draft::Unmapped { invalid, read }),
+        })
     }
 
     /// What could lift a block of each key: the mappings that lead to it, and the configuration.

@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::batch::{Batch, Draft, EntryName, KeyDraft, Progress, RunDraft};
+use super::batch::{Batch, Draft, EntryName, KeyDraft, MappingsRead, Progress, RunDraft};
 use super::bill::waits_for_configuration;
 use super::settle::{Settled, Settlement};
 use super::{Delivery, DispatchError, Disposition, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
 use crate::decisions::eligibility::Refusal;
-use crate::decisions::validation::{Culprit, EntityReference, Invalid};
+use crate::decisions::validation::EntityReference;
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{EntryState, Origin};
 use crate::values::hour::Hour;
-use crate::values::ids::{AccountId, OrganizationId, RunId};
+use crate::values::ids::{AccountId, RunId};
 use crate::values::message::replay_of;
 use crate::values::run::{IntegrationRun, RunStatus};
 
@@ -52,12 +52,18 @@ pub(super) async fn finish(
 
 async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<(), DispatchError> {
     let waits_for = waits_for(&draft, settled);
-    let (outcome, exchanges) = match draft.draft {
-        Draft::Decided(outcome) => (outcome, Vec::new()),
-        Draft::Metered(keys) => (Outcome::Metered(outcomes(&keys, settled)), exchanges(&keys, settled)),
+    let (outcome, exchanges, read) = match draft.draft {
+        Draft::Decided(outcome) => (outcome, Vec::new(), MappingsRead::new()),
+        Draft::Unmapped { invalid, read } => (Outcome::Invalid(invalid), Vec::new(), read),
+        Draft::Metered(keys) => (
+            Outcome::Metered(outcomes(&keys, settled)),
+            exchanges(&keys, settled),
+            MappingsRead::new(),
+        ),
         Draft::EqualButOther(keys) => (
             Outcome::EqualButOther(outcomes(&keys, settled)),
             exchanges(&keys, settled),
+            MappingsRead::new(),
         ),
     };
     let conclusion = conclusion::conclude(&outcome);
@@ -97,7 +103,17 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
         account: draft.account.as_ref(),
     };
     conclude(batch, &draft.configuration, &about, &conclusion).await?;
-    wait(batch, &draft.configuration, &about, &draft.head, &waits_for, &outcome).await
+    for what in &waits_for {
+        batch
+            .outbill
+            .waiting
+            .put(organization, what, &draft.bill.bill, &draft.run, &draft.head)
+            .await?;
+    }
+    if came_meanwhile(batch, &draft.configuration, &outcome, &read).await? {
+        batch.outbill.queue.send(&replay_of(organization, &draft.run)).await?;
+    }
+    Ok(())
 }
 
 /// Outcomes of entries whose run is not of this batch (`own`): claimed or sent by the tick, or by another message about the same bill.
@@ -295,72 +311,55 @@ async fn raise(
     Ok(())
 }
 
-/// Lets a run wait for what could make it pass. What came meanwhile is not missed: it is looked for once more after the run waits.
-async fn wait(
+/// Whether what the run waits for came between the reading and the waiting, when nobody knew that it waits. A mapping is told by its id and
+/// version, not by the clock: on a clock that stands still every mapping is as new as the run, and the run would be queued for ever.
+async fn came_meanwhile(
     batch: &Batch<'_>,
     configuration: &IntegrationConfiguration,
-    about: &About<'_>,
-    head: &str,
-    waits_for: &[String],
     outcome: &Outcome,
-) -> Result<(), DispatchError> {
-    let organization = &about.bill.organization;
-    for what in waits_for {
-        batch
-            .outbill
-            .waiting
-            .put(organization, what, &about.bill.bill, about.run, head)
-            .await?;
-    }
-    let arrived = match outcome {
-        Outcome::Invalid(invalid) => mapping_arrived(batch, organization, invalid).await?,
+    read: &MappingsRead,
+) -> Result<bool, DispatchError> {
+    let organization = &configuration.organization;
+    match outcome {
+        Outcome::Invalid(invalid) => {
+            for entity in invalid.waits_for() {
+                let there = batch
+                    .outbill
+                    .mappings
+                    .of_entity(organization, entity.entity, &entity.id)
+                    .await?;
+                if there
+                    .iter()
+                    .any(|mapping| !read.contains(&(mapping.id.clone(), mapping.version)))
+                {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
         Outcome::Refused(Refusal::Disabled | Refusal::NoCredential) => {
             let now = batch
                 .outbill
                 .configurations
                 .get(organization, &configuration.id)
                 .await?;
-            now.is_some_and(|now| now.enabled != configuration.enabled || now.credential != configuration.credential)
+            Ok(now
+                .is_some_and(|now| now.enabled != configuration.enabled || now.credential != configuration.credential))
         }
         Outcome::Refused(_)
         | Outcome::Ignored(_)
         | Outcome::EqualButOther(_)
         | Outcome::Overtaken
-        | Outcome::Metered(_) => false,
-    };
-    if arrived {
-        batch.outbill.queue.send(&replay_of(organization, about.run)).await?;
+        | Outcome::Metered(_) => Ok(false),
     }
-    Ok(())
-}
-
-/// Whether a mapping that was missing was made while the run was under way.
-async fn mapping_arrived(
-    batch: &Batch<'_>,
-    organization: &OrganizationId,
-    invalid: &Invalid,
-) -> Result<bool, DispatchError> {
-    for culprit in invalid.culprits() {
-        let Culprit::MissingMapping(entity) = culprit else {
-            continue;
-        };
-        let found = batch
-            .outbill
-            .mappings
-            .of_entity(organization, entity.entity, &entity.id)
-            .await?;
-        if found.iter().any(|mapping| mapping.audit.last_modified >= batch.now) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn waits_for(draft: &RunDraft, settled: &Settled) -> Vec<String> {
     let configuration = || waits_for_configuration(&draft.configuration);
     match &draft.draft {
         Draft::Decided(Outcome::Refused(Refusal::Disabled | Refusal::NoCredential)) => vec![configuration()],
-        Draft::Decided(Outcome::Invalid(invalid)) => {
+        Draft::Decided(Outcome::Invalid(invalid)) if invalid.is_unreadable() => Vec::new(),
+        Draft::Decided(Outcome::Invalid(invalid)) | Draft::Unmapped { invalid, .. } => {
             let mut names: Vec<String> = invalid.waits_for().map(EntityReference::waiting_name).collect();
             names.push(configuration());
             names

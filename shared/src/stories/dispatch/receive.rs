@@ -7,9 +7,10 @@ use super::batch::{Batch, Progress};
 use super::{Delivery, DispatchError, bill, flush};
 use crate::decisions::advance::Mode;
 use crate::effects::m3ter::M3terError;
+use crate::values::bill::BillReference;
 use crate::values::hour::Hour;
 use crate::values::ids::{ConfigurationId, OrganizationId, RunId};
-use crate::values::message::{BillMessage, Leaving, Message, Replay};
+use crate::values::message::{BillMessage, Change, Leaving, Message, Replay, UnreadableBill};
 use crate::values::usage_key::KeyHash;
 
 /// References inside references are not followed further than this.
@@ -24,9 +25,17 @@ pub(super) struct ReceivedBill {
     pub(super) only: Option<ConfigurationId>,
 }
 
+/// A bill that cannot be read, with what a replay says about it.
+pub(super) struct ReceivedUnreadable {
+    pub(super) bill: UnreadableBill,
+    pub(super) replayed_from: Option<RunId>,
+    pub(super) only: Option<ConfigurationId>,
+}
+
 /// What a message asks for.
 pub(super) enum Received {
     Bill(Box<ReceivedBill>),
+    Unreadable(Box<ReceivedUnreadable>),
     Tick,
     FlushPage {
         keys: Vec<KeyHash>,
@@ -43,6 +52,23 @@ impl Received {
     pub(super) fn lane(&self) -> Option<String> {
         match self {
             Received::Bill(bill) => Some(bill.message.change.bill().to_string()),
+            Received::Unreadable(unreadable) => Some(unreadable.bill.bill.to_string()),
+            Received::Tick
+            | Received::FlushPage { .. }
+            | Received::Leaving(_)
+            | Received::Nothing
+            | Received::Failed(_) => None,
+        }
+    }
+
+    /// The bill of a new version; none for a deletion and for what is no bill.
+    fn calculated_bill(&self) -> Option<&BillReference> {
+        match self {
+            Received::Bill(bill) => match &bill.message.change {
+                Change::Calculated(bill) => Some(&bill.reference),
+                Change::Deleted { .. } => None,
+            },
+            Received::Unreadable(unreadable) => Some(&unreadable.bill.bill),
             Received::Tick
             | Received::FlushPage { .. }
             | Received::Leaving(_)
@@ -51,6 +77,9 @@ impl Received {
         }
     }
 }
+
+/// Ends the reason of every dead letter: what was done, and what there is to do.
+const KEPT: &str = "Nothing was sent; the message is kept here as it came: correct what is wrong and send it again";
 
 /// Why a message is of no use, ever.
 struct Unusable(String);
@@ -67,9 +96,14 @@ enum Next {
 
 /// Reads a message and fetches what it refers to. What can never be used goes to the dead-letter queue at once, with the reason.
 pub(super) async fn receive(batch: &Batch<'_>, delivery: &Delivery) -> Result<Received, DispatchError> {
-    match follow(batch, &delivery.body).await? {
+    let received = match follow(batch, &delivery.body).await? {
+        Ok(received) => unconfigured(batch, received).await?,
+        Err(unusable) => Err(unusable),
+    };
+    match received {
         Ok(received) => Ok(received),
         Err(Unusable(reason)) => {
+            let reason = format!("{reason}. {KEPT}");
             batch
                 .outbill
                 .queue
@@ -83,6 +117,22 @@ pub(super) async fn receive(batch: &Batch<'_>, delivery: &Delivery) -> Result<Re
             Ok(Received::Nothing)
         }
     }
+}
+
+/// A bill of an organization that sends nothing anywhere leaves no run; without a dead letter nobody would ever learn of it.
+async fn unconfigured(batch: &Batch<'_>, received: Received) -> Result<Result<Received, Unusable>, DispatchError> {
+    let Some(bill) = received.calculated_bill() else {
+        return Ok(Ok(received));
+    };
+    if !batch.configurations(&bill.organization).await?.is_empty()
+        || batch.outbill.ledger.manifest(bill).await?.is_some()
+    {
+        return Ok(Ok(received));
+    }
+    Ok(Err(Unusable(format!(
+        "bill {} belongs to organization {}, which has no integration configuration; create one there, or check orgId",
+        bill.bill, bill.organization
+    ))))
 }
 
 async fn follow(batch: &Batch<'_>, body: &str) -> Result<Result<Received, Unusable>, DispatchError> {
@@ -102,6 +152,14 @@ async fn follow(batch: &Batch<'_>, body: &str) -> Result<Result<Received, Unusab
                     only: only.clone(),
                 };
                 Ok(Next::Received(Received::Bill(Box::new(bill))))
+            }
+            Message::Unreadable(bill) => {
+                let unreadable = ReceivedUnreadable {
+                    bill: *bill,
+                    replayed_from: replayed_from.clone(),
+                    only: only.clone(),
+                };
+                Ok(Next::Received(Received::Unreadable(Box::new(unreadable))))
             }
             Message::Reference { organization, bill } => {
                 reference(batch, &organization, &bill).await?.map(|body| Next::Follow {
@@ -198,6 +256,7 @@ async fn replayed(batch: &Batch<'_>, replay: &Replay) -> Result<Result<Next, Unu
 pub(super) async fn work(batch: &Batch<'_>, received: Received, progress: &mut Progress) -> Result<(), DispatchError> {
     match received {
         Received::Bill(received) => bill::bill(batch, &received, progress).boxed().await,
+        Received::Unreadable(received) => bill::unreadable(batch, &received, progress).await,
         Received::Tick => flush::tick(batch).await,
         Received::FlushPage { keys, entries } => flush::page(batch, &keys, &entries, progress).boxed().await,
         Received::Leaving(leaving) => flush::leaving(batch, &leaving, progress).boxed().await,
