@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::batch::{Batch, Draft, EntryName, KeyDraft, Progress, RunDraft};
+use super::batch::{Batch, Draft, EntryName, KeyDraft, Progress, RunDraft, SeenMappings};
 use super::bill::waits_for_configuration;
 use super::settle::{Settled, Settlement};
 use super::{Delivery, DispatchError, Disposition, report};
@@ -92,7 +92,14 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
     };
     batch.outbill.runs.save(&run).await?;
     conclude(batch, &draft.configuration, &draft.run, &draft.bill, &conclusion).await?;
-    wait(batch, &draft.bill, &draft.run, &draft.head, &waits_for, &outcome).await
+    for what in &waits_for {
+        batch
+            .outbill
+            .waiting
+            .put(organization, what, &draft.bill.bill, &draft.run, &draft.head)
+            .await?;
+    }
+    look_again(batch, &draft.bill, &draft.run, &draft.seen, &outcome).await
 }
 
 /// Outcomes of entries whose run ended earlier: claimed or sent by the tick, or by another message about the same bill.
@@ -278,35 +285,30 @@ async fn raise(
     Ok(())
 }
 
-/// Lets a run wait for what could make it pass. What came meanwhile is not missed: it is looked for once more after the run waits.
-async fn wait(
+/// What came while the run was on its way into waiting is not missed: mappings are looked for once more after it waits. Only one that the run
+/// was not decided on counts, so a run that fails again for the same mappings ends there, whatever any clock says.
+async fn look_again(
     batch: &Batch<'_>,
     bill: &BillReference,
     run: &RunId,
-    head: &str,
-    waits_for: &[String],
+    seen: &SeenMappings,
     outcome: &Outcome,
 ) -> Result<(), DispatchError> {
     let organization = &bill.organization;
-    for what in waits_for {
-        batch
-            .outbill
-            .waiting
-            .put(organization, what, &bill.bill, run, head)
-            .await?;
-    }
     let Outcome::Invalid(invalid) = outcome else {
         return Ok(());
     };
     let missing: Vec<&EntityReference> = invalid.waits_for().collect();
     for entity in missing {
-        let arrived = batch
+        let found = batch
             .outbill
             .mappings
             .of_entity(organization, entity.entity, &entity.id)
             .await?;
-        let made_meanwhile = arrived.iter().any(|mapping| mapping.audit.last_modified >= batch.now);
-        if made_meanwhile {
+        if found
+            .iter()
+            .any(|mapping| !seen.contains(&(mapping.id.clone(), mapping.version)))
+        {
             batch.outbill.queue.send(&replay_of(organization, run)).await?;
             break;
         }
