@@ -1,6 +1,6 @@
 //! How records travel together.
 
-use end_to_end::{DIMENSION, Scene, bill, message};
+use end_to_end::{DIMENSION, Scene, bill, message, set_up};
 
 #[tokio::test]
 async fn sixty_bills_of_one_product_take_three_calls() {
@@ -10,7 +10,7 @@ async fn sixty_bills_of_one_product_take_three_calls() {
     let mut events = Vec::new();
     for index in 0..60 {
         let (account, customer) = (format!("account-{index}"), format!("3000000000{index:02}"));
-        scene.map("Account", &account, "Customer", &customer).await;
+        set_up::map(&scene.seller, "Account", &account, "Customer", &customer, None).await;
         let units = 1_009 + 2 * index;
         events.push(message::updated(
             &organization,
@@ -35,7 +35,7 @@ async fn what_gathered_on_sixty_keys_goes_out_in_few_calls_at_the_tick() {
     let organization = scene.organization().to_owned();
     for index in 0..60 {
         let (account, customer) = (format!("account-{index}"), format!("3000000000{index:02}"));
-        scene.map("Account", &account, "Customer", &customer).await;
+        set_up::map(&scene.seller, "Account", &account, "Customer", &customer, None).await;
     }
     for (version, amount) in [(1, "101.03"), (2, "103.07")] {
         let of = |index: i64| bill(&format!("bill-{index}"), &format!("account-{index}"), version).of(amount);
