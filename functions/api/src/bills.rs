@@ -45,7 +45,10 @@ pub(crate) async fn create(call: Call, body: Result<Body, ApiError>) -> Result<(
         message.id = message_id,
         "A bill was taken from the API."
     );
-    let answer = json!({"message": "the bill is queued", "messageId": message_id});
+    let answer = json!({
+        "message": "the bill is queued; its runs (integrationruns/Bill/{id}) say what became of it",
+        "messageId": message_id,
+    });
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 

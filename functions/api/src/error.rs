@@ -79,7 +79,9 @@ impl From<StoreError> for ApiError {
 impl From<AccessError> for ApiError {
     fn from(error: AccessError) -> ApiError {
         match error {
-            AccessError::Denied => ApiError::forbidden("the access key or token is not valid; get a new token"),
+            AccessError::Denied => ApiError::forbidden(
+                "the access key or the token is not valid, or the token has expired (one lasts five hours); get a new token",
+            ),
             AccessError::Store(error) => ApiError::from(error),
         }
     }

@@ -47,7 +47,9 @@ impl std::fmt::Display for Reason {
                 f,
                 "AWS has {units} units more than the bills owe now; they are held against later growth"
             ),
-            Reason::Blocked => f.write_str("the key is blocked"),
+            Reason::Blocked => f.write_str(
+                "AWS refused this buyer or dimension, and nothing more is sent there: mend the cause, then change the external mapping or the configuration, or replay the run",
+            ),
             Reason::InConflict => f.write_str(
                 "AWS holds another quantity for an hour of this key; nothing is claimed until that is settled",
             ),

@@ -48,6 +48,8 @@ pub struct EntryOutcome {
     pub quantity: i64,
     pub state: EntryState,
     pub connection: Option<ConnectionRefusal>,
+    /// Why the key takes nothing more, where this entry's answer blocked it.
+    pub blocked: Option<String>,
     pub reason: Option<String>,
 }
 
@@ -108,8 +110,11 @@ impl fmt::Display for Outcome {
                 "the same version would count otherwise now; it stays as it was counted until the run is replayed",
             ),
             Outcome::Overtaken => f.write_str("a newer version of the bill was handled meanwhile"),
-            Outcome::Metered(keys) if keys.is_empty() => f.write_str("the bill has nothing to meter"),
-            Outcome::Metered(keys) => write!(f, "metered on {} dimensions", keys.len()),
+            Outcome::Metered(keys) => match keys.len() {
+                0 => f.write_str("the bill has nothing to meter"),
+                1 => f.write_str("metered on one dimension"),
+                several => write!(f, "metered on {several} dimensions"),
+            },
         }
     }
 }
@@ -210,10 +215,16 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
             .iter()
             .map(|(key, entry)| format!("{} {}", key.dimension, entry.state))
             .collect();
+        let way_out = match entries().any(|(_, entry)| entry.blocked.is_some()) {
+            true => {
+                ". The units are kept and nothing more is sent there: mend the cause, then change the external mapping or the configuration, or replay the run"
+            }
+            false => "",
+        };
         return failure(
             RunStatus::Error,
             IntegrationEvent::Perform,
-            error.join("; "),
+            format!("{}{way_out}", error.join("; ")),
             cause.join("; "),
         );
     }

@@ -103,13 +103,14 @@ impl ExternalMapping {
             };
         }
         match self.external_table.as_str() {
-            CUSTOMER => match self.external_id.contains(char::is_whitespace) {
-                true => refuse(
-                    "externalId",
-                    "give the buyer's 12-digit AWS account id or its customer identifier",
-                ),
-                false => Ok(()),
-            },
+            CUSTOMER if self.external_id.contains(char::is_whitespace) || is_misspelt_account_id(&self.external_id) => {
+                let problem = format!(
+                    "{:?}: give the buyer's AWS account id, 12 digits without hyphens, or its customer identifier",
+                    self.external_id
+                );
+                refuse("externalId", problem)
+            }
+            CUSTOMER => Ok(()),
             LICENSE if is_licence_arn(&self.external_id) => Ok(()),
             LICENSE => refuse(
                 "externalId",
@@ -122,6 +123,14 @@ impl ExternalMapping {
             ),
         }
     }
+}
+
+/// An account id with a digit too many or too few, or as the AWS console shows it: taken for a customer identifier, AWS would refuse it only
+/// when usage is sent.
+fn is_misspelt_account_id(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let hyphens = text.bytes().filter(|byte| *byte == b'-').count();
+    digits + hyphens == text.len() && (digits != 12 || hyphens > 0)
 }
 
 /// The one spelling of an entity or a system for keys and look-ups.
@@ -200,6 +209,8 @@ mod tests {
         check("Account", "AWS", "License", "l-ecbb83e5", Err("externalId"));
         check("Account", "AWS", "Buyer", "123456789012", Err("externalTable"));
         check("Account", "AWS", "Customer", "12 34", Err("externalId"));
+        check("Account", "AWS", "Customer", "1234-5678-9012", Err("externalId"));
+        check("Account", "AWS", "Customer", "12345678901", Err("externalId"));
         check("Account", "AWS", "Customer", "", Err("externalId"));
         check("Account", "AWS", "Customer", " 1", Err("externalId"));
         check("Product", "AWS", "Dimension", "abc-users", Ok(()));

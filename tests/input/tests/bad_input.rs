@@ -369,6 +369,49 @@ async fn a_dimension_that_no_listing_can_have_is_refused_when_it_is_written() {
 }
 
 #[tokio::test]
+async fn a_buyer_without_subscription_is_told_with_the_way_out() {
+    let kit = Kit::per_product().await;
+    let statement = json!({ "customer": "111122223333", "subscribed": false });
+    kit.control("POST", "/buyers", statement.to_string()).await;
+    kit.send(&kit.payload("bill-created.json")).await;
+    let run = kit.run(input::BILL).await;
+    assert_eq!(run["status"], "ERROR");
+    let said = [
+        "31230 units of 5wq8xk2m7rj4nv1tz9dh3bcf6-acme_cloud for hour 2025-06-10T10: REFUSED",
+        "AWS says CustomerNotSubscribed",
+        "The units are kept and nothing more is sent there",
+        "or replay the run",
+    ];
+    says(&text(&run["error"]), &said);
+    // Growth adds nothing while the cause stands, and says so.
+    kit.send(&kit.payload("bill-updated.json")).await;
+    let waiting = kit.run(input::BILL).await;
+    says(
+        &text(&waiting["error"]),
+        &["AWS refused this buyer or dimension", "or replay the run"],
+    );
+    let statement = json!({ "customer": "111122223333", "subscribed": true });
+    kit.control("POST", "/buyers", statement.to_string()).await;
+    kit.sandbox.advance(jiff::SignedDuration::from_hours(1)).await.unwrap();
+    assert_eq!(kit.units("acme_cloud"), 0);
+    kit.post(&format!("integrationruns/{}/replay", text(&waiting["id"])), &json!({}))
+        .await;
+    kit.sandbox.drain().await;
+    assert_eq!(kit.units("acme_cloud"), 33_701);
+}
+
+#[tokio::test]
+async fn a_misspelt_account_id_is_refused_when_it_is_written() {
+    let kit = Kit::empty().await;
+    let mut mapping = kit.payload("mapping-of-account.json");
+    for id in ["1111-2222-3333", "11112222333", "1111222233334", "1111 2222 3333"] {
+        mapping["externalId"] = json!(id);
+        let refused = kit.refused("POST", "externalmappings", Some(&mapping)).await;
+        says(&refused, &[&format!("externalId: {id:?}"), "12 digits without hyphens"]);
+    }
+}
+
+#[tokio::test]
 async fn another_currency_than_the_listings_is_refused() {
     let kit = Kit::per_product().await;
     let said = [

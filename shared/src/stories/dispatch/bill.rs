@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::DispatchError;
 use super::batch::{Batch, Draft, KeyDraft, MappingsRead, Progress, RunDraft, TRIES_MAX};
 use super::keys::{self, KeyWork};
-use super::receive::{ReceivedBill, ReceivedUnreadable};
+use super::receive::ReceivedBill;
 use crate::decisions::advance::{self, Advance, Incoming, Mode, Standing};
 use crate::decisions::claim;
 use crate::decisions::conclusion::Outcome;
@@ -22,7 +22,7 @@ use crate::values::entry::{Connection, KeyState, Origin};
 use crate::values::ids::{AccountId, ConfigurationId, CredentialId, RunId};
 use crate::values::manifest::{Manifest, Source, SplitKind};
 use crate::values::marketplace_configuration::{MarketplaceConfiguration, Split};
-use crate::values::message::{Change, UnreadableBill};
+use crate::values::message::Change;
 use crate::values::usage_key::KeyHash;
 
 /// Handles a bill. Claims and runs go into `progress`, also when an error stops it half-way.
@@ -75,65 +75,12 @@ pub(super) async fn bill(
 }
 
 /// A replay is for the configuration of its run alone, unless that is gone.
-fn is_meant(
+pub(super) fn is_meant(
     only: Option<&ConfigurationId>,
     configuration: &IntegrationConfiguration,
     all: &[IntegrationConfiguration],
 ) -> bool {
     only.is_none_or(|only| *only == configuration.id || all.iter().all(|other| other.id != *only))
-}
-
-/// A bill that cannot be read leaves a run with each configuration that would send it, and changes nothing.
-pub(super) async fn unreadable(
-    batch: &Batch<'_>,
-    received: &ReceivedUnreadable,
-    progress: &mut Progress,
-) -> Result<(), DispatchError> {
-    let bill = &received.bill;
-    let configurations = batch.configurations(&bill.bill.organization).await?;
-    let manifest = batch.outbill.ledger.manifest(&bill.bill).await?;
-    for configuration in configurations.iter() {
-        if !is_meant(received.only.as_ref(), configuration, &configurations) {
-            continue;
-        }
-        let outcome = unreadable_outcome(bill, configuration, manifest.as_ref());
-        progress.runs.push(RunDraft {
-            run: batch.new_run()?,
-            replayed_from: received.replayed_from.clone(),
-            bill: bill.bill.clone(),
-            account: bill.account.clone(),
-            head: bill.head.map(Head::sort_text).unwrap_or_default(),
-            configuration: configuration.clone(),
-            input: bill.input.clone(),
-            draft: Draft::Decided(outcome),
-        });
-    }
-    Ok(())
-}
-
-fn unreadable_outcome(
-    bill: &UnreadableBill,
-    configuration: &IntegrationConfiguration,
-    known: Option<&Manifest>,
-) -> Outcome {
-    match bill.head.map(|head| advance::standing(known, head)) {
-        Some(standing @ (Standing::Older(_) | Standing::Incomparable(_) | Standing::Deleted)) => {
-            return Outcome::Ignored(standing);
-        }
-        Some(Standing::First | Standing::Newer | Standing::Equal) | None => {}
-    }
-    let marketplace = match configuration.marketplace() {
-        Ok(marketplace) => marketplace,
-        Err(error) => return invalid(Culprit::Configuration(error.to_string())),
-    };
-    let account = bill.account.as_ref();
-    if let Some(refusal) = account.and_then(|account| eligibility::account_refused(&marketplace, account)) {
-        return Outcome::Refused(refusal);
-    }
-    if !configuration.enabled {
-        return Outcome::Refused(Refusal::Disabled);
-    }
-    invalid(Culprit::Unreadable(bill.error.clone()))
 }
 
 fn run_draft(
@@ -519,7 +466,7 @@ pub(super) fn waits_for_configuration(configuration: &IntegrationConfiguration) 
     format!("CONFIG#{}", configuration.id)
 }
 
-fn invalid(culprit: Culprit) -> Outcome {
+pub(super) fn invalid(culprit: Culprit) -> Outcome {
     Outcome::Invalid(Invalid::one(culprit))
 }
 

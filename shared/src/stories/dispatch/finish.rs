@@ -403,6 +403,7 @@ fn outcomes(keys: &[KeyDraft], settled: &Settled) -> Vec<KeyOutcome> {
             quantity: 0,
             state: EntryState::Pending,
             connection: None,
+            blocked: None,
             reason: Some("the answer could not be recorded; the entry is sent again unchanged".to_owned()),
         }));
         KeyOutcome {
@@ -420,6 +421,7 @@ fn entry_outcome(settlement: &Settlement) -> EntryOutcome {
         quantity: settlement.entry.quantity,
         state: settlement.entry.state,
         connection: settlement.connection,
+        blocked: settlement.blocked.clone(),
         reason: settlement.reason.clone(),
     }
 }

@@ -16,6 +16,7 @@ mod flush;
 mod keys;
 mod receive;
 mod settle;
+mod unreadable;
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;

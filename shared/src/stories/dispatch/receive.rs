@@ -4,7 +4,7 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::batch::{Batch, Progress};
-use super::{Delivery, DispatchError, bill, flush};
+use super::{Delivery, DispatchError, bill, flush, unreadable};
 use crate::decisions::advance::Mode;
 use crate::effects::m3ter::M3terError;
 use crate::values::bill::BillReference;
@@ -256,7 +256,7 @@ async fn replayed(batch: &Batch<'_>, replay: &Replay) -> Result<Result<Next, Unu
 pub(super) async fn work(batch: &Batch<'_>, received: Received, progress: &mut Progress) -> Result<(), DispatchError> {
     match received {
         Received::Bill(received) => bill::bill(batch, &received, progress).boxed().await,
-        Received::Unreadable(received) => bill::unreadable(batch, &received, progress).await,
+        Received::Unreadable(received) => unreadable::unreadable(batch, &received, progress).await,
         Received::Tick => flush::tick(batch).await,
         Received::FlushPage { keys, entries } => flush::page(batch, &keys, &entries, progress).boxed().await,
         Received::Leaving(leaving) => flush::leaving(batch, &leaving, progress).boxed().await,
