@@ -18,7 +18,7 @@ use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::Connection;
 use crate::values::hour::Hour;
-use crate::values::ids::{OrganizationId, RunId};
+use crate::values::ids::{ConfigurationId, OrganizationId, RunId};
 use crate::values::usage_key::KeyHash;
 
 /// Times that something is decided anew because other workers changed its rows.
@@ -32,6 +32,8 @@ pub(super) struct Batch<'a> {
     failing: Mutex<HashMap<OrganizationId, Arc<Failing>>>,
     /// Entries that this batch sends already: a second message about them starts no second attempt.
     claimed: std::sync::Mutex<HashSet<EntryName>>,
+    /// Configurations with failures that were counted after their rows were read.
+    counted: std::sync::Mutex<HashSet<ConfigurationId>>,
 }
 
 impl<'a> Batch<'a> {
@@ -42,6 +44,7 @@ impl<'a> Batch<'a> {
             configurations: Mutex::default(),
             failing: Mutex::default(),
             claimed: std::sync::Mutex::default(),
+            counted: std::sync::Mutex::default(),
         }
     }
 
@@ -87,6 +90,21 @@ impl<'a> Batch<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .contains(name)
+    }
+
+    /// Remembers that a failure of the configuration is counted in this batch.
+    pub(super) fn counts(&self, configuration: &ConfigurationId) {
+        self.counted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(configuration.clone());
+    }
+
+    pub(super) fn has_counted(&self, configuration: &ConfigurationId) -> bool {
+        self.counted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(configuration)
     }
 
     pub(super) fn new_run(&self) -> Result<RunId, DispatchError> {

@@ -192,7 +192,7 @@ async fn conclude(
     }
     match &conclusion.tally {
         Tally::Unchanged => Ok(()),
-        Tally::Reset if configuration.failures.is_empty() => Ok(()),
+        Tally::Reset if configuration.failures.is_empty() && !batch.has_counted(&configuration.id) => Ok(()),
         Tally::Reset => Ok(batch
             .outbill
             .configurations
@@ -200,6 +200,7 @@ async fn conclude(
             .await?),
         Tally::Failure { cause } => {
             let cause = format!("{} {cause}", bill.bill);
+            batch.counts(&configuration.id);
             let count = batch
                 .outbill
                 .configurations
