@@ -127,6 +127,8 @@ pub(super) struct KeyDraft {
     /// `<productCode>-<dimension>`.
     pub(super) dimension: String,
     pub(super) claim: Reason,
+    /// Whether units waited here for an hour before this run, and with them an earlier run.
+    pub(super) waited: bool,
     /// The entries that this run has to do with, in the order in which they were claimed.
     pub(super) entries: Vec<Hour>,
     /// What the run waits for if the key is blocked.

@@ -14,10 +14,11 @@ mod bill;
 mod finish;
 mod flush;
 mod keys;
+mod late;
 mod receive;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
@@ -30,6 +31,7 @@ use crate::Outbill;
 use crate::effects::ledger::LedgerError;
 use crate::effects::m3ter::M3terError;
 use crate::effects::table::StoreError;
+use crate::values::ids::RunId;
 
 use batch::{Batch, Progress};
 
@@ -83,6 +85,10 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
     let mut progress: Vec<Progress> = prepare(&batch, deliveries).await;
     let settled = isolated(settle::settle(&batch, &mut progress)).await;
     let settled = settled.and_then(|outcome| outcome);
+    let own: HashSet<RunId> = progress
+        .iter()
+        .flat_map(|progress| progress.runs.iter().map(|draft| draft.run.clone()))
+        .collect();
     let mut dispositions = Vec::new();
     for (delivery, progress) in deliveries.iter().zip(progress) {
         let disposition = match &settled {
@@ -103,7 +109,7 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
     }
     match settled {
         Ok(settled) => {
-            if let Err(error) = isolated(finish::late(&batch, &settled))
+            if let Err(error) = isolated(late::late(&batch, &own, &settled))
                 .await
                 .and_then(|outcome| outcome)
             {
