@@ -1,6 +1,6 @@
 //! What the messages of one batch share: the instant, what was read already, and what each has done so far.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
@@ -146,9 +146,6 @@ pub(super) enum Draft {
     EqualButOther(Vec<KeyDraft>),
 }
 
-/// The external mappings that a run was decided on, by id and version.
-pub(super) type SeenMappings = BTreeSet<(String, i64)>;
-
 /// A run that will be written.
 #[derive(Debug)]
 pub(super) struct RunDraft {
@@ -160,7 +157,6 @@ pub(super) struct RunDraft {
     pub(super) configuration: IntegrationConfiguration,
     pub(super) input: Value,
     pub(super) draft: Draft,
-    pub(super) seen: SeenMappings,
 }
 
 /// What one message has done so far.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::DispatchError;
-use super::batch::{Batch, Draft, KeyDraft, Progress, RunDraft, SeenMappings, TRIES_MAX};
+use super::batch::{Batch, Draft, KeyDraft, Progress, RunDraft, TRIES_MAX};
 use super::keys::{self, KeyWork};
 use super::receive::ReceivedBill;
 use crate::decisions::advance::{self, Advance, Incoming, Mode, Standing};
@@ -59,20 +59,18 @@ pub(super) async fn bill(
                     configuration,
                     run: &run,
                 };
-                let mut seen = SeenMappings::new();
                 let draft = match story.admit(known.as_ref(), owner.as_ref()).await? {
                     Err(outcome) => Draft::Decided(outcome),
                     Ok(marketplace) => {
                         owner = Some(configuration.id.clone());
-                        let (draft, manifest) = story.meter(known.clone(), &marketplace, progress, &mut seen).await?;
+                        let (draft, manifest) = story.meter(known.clone(), &marketplace, progress).await?;
                         known = manifest.or(known);
                         draft
                     }
                 };
-                progress.runs.push(RunDraft {
-                    seen,
-                    ..run_draft(received, reference, configuration, run, draft)
-                });
+                progress
+                    .runs
+                    .push(run_draft(received, reference, configuration, run, draft));
             }
             Ok(())
         }
@@ -97,7 +95,6 @@ fn run_draft(
         configuration: configuration.clone(),
         input: received.message.input.clone(),
         draft,
-        seen: SeenMappings::new(),
     }
 }
 
@@ -187,9 +184,8 @@ impl Story<'_> {
         known: Option<Manifest>,
         marketplace: &MarketplaceConfiguration,
         progress: &mut Progress,
-        seen: &mut SeenMappings,
     ) -> Result<(Draft, Option<Manifest>), DispatchError> {
-        let wanted = match self.wanted(marketplace, seen).await? {
+        let wanted = match self.wanted(marketplace).await? {
             Ok(wanted) => wanted,
             Err(invalid) => return Ok((Draft::Decided(Outcome::Invalid(invalid)), None)),
         };
@@ -255,11 +251,7 @@ impl Story<'_> {
         })
     }
 
-    async fn wanted(
-        &self,
-        marketplace: &MarketplaceConfiguration,
-        seen: &mut SeenMappings,
-    ) -> Result<Result<Wanted, Invalid>, DispatchError> {
+    async fn wanted(&self, marketplace: &MarketplaceConfiguration) -> Result<Result<Wanted, Invalid>, DispatchError> {
         let totals = match totals::totals(self.bill, marketplace) {
             Ok(totals) => totals,
             Err(invalid) => return Ok(Err(invalid)),
@@ -272,7 +264,6 @@ impl Story<'_> {
             .collect();
         let mut mappings = Mappings::new();
         for mapping in self.batch.outbill.mappings.of_entities(organization, &things).await? {
-            seen.insert((mapping.id.clone(), mapping.version));
             let named = |entity: &&EntityReference| {
                 entity.id == mapping.m3ter_id && entity.entity.eq_ignore_ascii_case(&mapping.m3ter_entity)
             };

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::batch::{Batch, Draft, EntryName, KeyDraft, Progress, RunDraft, SeenMappings};
+use super::batch::{Batch, Draft, EntryName, KeyDraft, Progress, RunDraft};
 use super::bill::waits_for_configuration;
 use super::settle::{Settled, Settlement};
 use super::{Delivery, DispatchError, Disposition, late, report};
@@ -136,14 +136,7 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
         late::supersede(batch, &run).await?;
     }
     conclude(batch, &draft.configuration, &draft.run, &draft.bill, &conclusion).await?;
-    for what in &waits_for {
-        batch
-            .outbill
-            .waiting
-            .put(organization, what, &draft.bill.bill, &draft.run, &draft.head)
-            .await?;
-    }
-    look_again(batch, &draft.bill, &draft.run, &draft.seen, &outcome).await
+    wait(batch, &draft.bill, &draft.run, &draft.head, &waits_for, &outcome).await
 }
 
 /// Event and tally of a conclusion.
@@ -254,30 +247,35 @@ async fn raise(
     Ok(())
 }
 
-/// What came while the run was on its way into waiting is not missed: mappings are looked for once more after it waits. Only one that the run
-/// was not decided on counts, so a run that fails again for the same mappings ends there, whatever any clock says.
-async fn look_again(
+/// Lets a run wait for what could make it pass. What came meanwhile is not missed: it is looked for once more after the run waits.
+async fn wait(
     batch: &Batch<'_>,
     bill: &BillReference,
     run: &RunId,
-    seen: &SeenMappings,
+    head: &str,
+    waits_for: &[String],
     outcome: &Outcome,
 ) -> Result<(), DispatchError> {
     let organization = &bill.organization;
+    for what in waits_for {
+        batch
+            .outbill
+            .waiting
+            .put(organization, what, &bill.bill, run, head)
+            .await?;
+    }
     let Outcome::Invalid(invalid) = outcome else {
         return Ok(());
     };
     let missing: Vec<&EntityReference> = invalid.waits_for().collect();
     for entity in missing {
-        let found = batch
+        let arrived = batch
             .outbill
             .mappings
             .of_entity(organization, entity.entity, &entity.id)
             .await?;
-        if found
-            .iter()
-            .any(|mapping| !seen.contains(&(mapping.id.clone(), mapping.version)))
-        {
+        let made_meanwhile = arrived.iter().any(|mapping| mapping.audit.last_modified >= batch.now);
+        if made_meanwhile {
             batch.outbill.queue.send(&replay_of(organization, run)).await?;
             break;
         }
