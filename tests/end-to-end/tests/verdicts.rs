@@ -516,17 +516,44 @@ async fn a_run_that_failed_for_one_dimension_stays_failed_when_another_is_accept
     scene.map("Aggregation", "good", "Dimension", "aproduct-good").await;
     scene.map("Aggregation", "bad", "Dimension", "bproduct-bad").await;
     scene.switch(json!({ "badDimensions": ["bad"] }));
-    scene.metering_fails(&[FaultKind::Error]);
+    // The refusal is the second call; the other product's record finds no answer until the tick.
+    let faults = json!([
+        { "service": "metering", "kind": "error", "times": 1 },
+        { "service": "metering", "kind": "error", "times": 2, "after": 1 },
+    ]);
+    scene.sandbox.faults(serde_json::from_value(faults).unwrap()).unwrap();
     let june = bill("june", ACME, 1)
         .line(usage("101.03").aggregation("good"))
         .line(usage("53.03").aggregation("bad"));
     scene.bill(&june).await;
+    scene
+        .assert_run("june", "ERROR", "InvalidUsageDimensionException")
+        .await;
+    assert_eq!(
+        scene.entries(ACME_AWS_ACCOUNT, "good").await,
+        [entry(TEN, 10_103, "PENDING")]
+    );
+    scene.until("2025-06-10T11:02:00Z").await;
     scene.assert_billed(&[(ACME_AWS_ACCOUNT, "good", TEN, 10_103)]);
-    let runs = scene.runs("june").await;
-    let refused: Vec<_> = runs
-        .iter()
-        .filter(|run| run.error.contains("InvalidUsageDimension"))
-        .collect();
-    assert!(refused.len() == 1 && refused[0].status == "ERROR", "{runs:#?}");
+    scene
+        .assert_run("june", "ERROR", "InvalidUsageDimensionException")
+        .await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_blocked_at_the_tick_is_freed_by_its_mapping_too() {
+    let mut scene = Scene::start().await;
+    scene.configuration = scene.configure(per_bill()).await;
+    let mapping = scene.map("Account", ACME, "Customer", ACME_AWS_ACCOUNT).await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+    scene.subscribed(ACME_AWS_ACCOUNT, false);
+    scene.until("2025-06-10T11:02:00Z").await;
+    scene.assert_run("june", "ERROR", "CustomerNotSubscribed").await;
+    scene.subscribed(ACME_AWS_ACCOUNT, true);
+    scene.change_mapping(&mapping, ACME_AWS_ACCOUNT).await;
+    scene.until("2025-06-10T12:02:00Z").await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme(TWELVE, 204)]);
     scene.end().await;
 }
