@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::values::amount::{AmountError, RECORD_UNITS_MAX, Units};
 use crate::values::bill::BillReference;
@@ -21,7 +22,8 @@ const HOURS_KEPT: usize = 50;
 const PARTS_MAX: usize = 90;
 
 /// Why a claim is made, or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Reason {
     /// Nothing is owed beyond what is committed.
     Even,
@@ -57,32 +59,6 @@ impl std::fmt::Display for Reason {
             Reason::Claimed => f.write_str("claimed"),
             Reason::Waits(units) => write!(f, "{units} units wait for the next free hour"),
         }
-    }
-}
-
-/// A text that no reason prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoReason;
-
-impl std::str::FromStr for Reason {
-    type Err = NoReason;
-
-    /// Reads what a run's log says.
-    fn from_str(text: &str) -> Result<Reason, NoReason> {
-        let fixed = [
-            Reason::Even,
-            Reason::Blocked,
-            Reason::InConflict,
-            Reason::ConnectionFailing,
-            Reason::Claimed,
-        ];
-        let counted = text.split(' ').find_map(|word| word.parse().ok()).unwrap_or_default();
-        let counted = [Reason::Carry(counted), Reason::Waits(counted)];
-        let known = fixed.into_iter().chain(counted);
-        known
-            .into_iter()
-            .find(|reason| reason.to_string() == text)
-            .ok_or(NoReason)
     }
 }
 
@@ -331,21 +307,6 @@ fn divide(
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_reason_is_read_as_it_was_printed() {
-        for reason in [
-            Reason::Even,
-            Reason::Carry(402),
-            Reason::Blocked,
-            Reason::InConflict,
-            Reason::ConnectionFailing,
-            Reason::Claimed,
-            Reason::Waits(5_004),
-        ] {
-            assert_eq!(reason.to_string().parse(), Ok(reason));
-        }
-        assert_eq!("the moon is in the wrong phase".parse::<Reason>(), Err(NoReason));
-    }
     use crate::values::entry::{Connection, Origin};
     use crate::values::ids::{BillId, ConfigurationId, CredentialId, OrganizationId, RunId};
     use crate::values::usage_key::{Buyer, Customer, UsageKey};

@@ -414,16 +414,16 @@ impl Scene {
         events
     }
 
-    /// Reasons of the dead letters, oldest first.
-    pub fn dead_letters(&self) -> Vec<String> {
-        let reason = |letter: Message| {
+    /// The dead letters: body and reason.
+    pub fn dead_letters(&self) -> Vec<(String, String)> {
+        let told = |letter: Message| {
             let reason = letter
                 .attributes
                 .get("reason")
                 .and_then(|reason| reason.string_value.clone());
-            reason.unwrap_or_default()
+            (letter.body, reason.unwrap_or_default())
         };
-        self.sandbox.dead_letters().into_iter().map(reason).collect()
+        self.sandbox.dead_letters().into_iter().map(told).collect()
     }
 
     /// What the table says of a buyer's dimension.

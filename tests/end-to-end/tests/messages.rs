@@ -206,52 +206,30 @@ async fn notices_that_need_nothing_and_buyers_never_seen_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_that_nobody_can_read_is_dead_lettered_with_its_reason_and_holds_nobody_up() {
+async fn what_nobody_can_read_is_kept_with_its_reason_and_holds_nobody_up() {
     let mut scene = Scene::ready().await;
     let organization = scene.organization().to_owned();
-    let good = |version: i64, amount: &str| message::plain(&organization, &bill("june", ACME, version).of(amount));
-    let bad = |bill: end_to_end::Bill| message::plain(&organization, &bill);
-    let raw = |amount: &str| good(9, "101.03").to_string().replace("101.03", amount);
-    let mut strange = message::updated(&organization, &bill("june", ACME, 9));
+    let june = |version: i64| bill("june", ACME, version).of("101.03");
+    let plain = |bill: end_to_end::Bill| message::plain(&organization, &bill);
+    let mut strange = message::updated(&organization, &june(9));
     strange["eventName"] = json!("billing.bill.approved");
-    let mut foreign = good(9, "101.03");
+    let mut foreign = plain(june(9));
     foreign["bill"]["orgId"] = json!("another-organization");
-    let mut nowhere = good(9, "101.03");
+    let mut nowhere = plain(june(9));
     nowhere["orgId"] = Value::Null;
-    let cases: Vec<(String, &str)> = vec![
+    // Nobody can say whose bill it is: the dead-letter queue keeps it.
+    let dead: Vec<(String, &str)> = vec![
         ("not JSON".to_owned(), "the message is not JSON"),
+        (
+            plain(june(9)).to_string().replace("101.03", "NaN"),
+            "the message is not JSON",
+        ),
         ("[]".to_owned(), "none that Outbill knows"),
         (json!({ "hello": 1 }).to_string(), "none that Outbill knows"),
         (strange.to_string(), "eventName is \"billing.bill.approved\""),
         (nowhere.to_string(), "orgId: it is missing"),
         (foreign.to_string(), "belongs to organization another-organization"),
-        (
-            bad(bill("june", ACME, 9).with("id", Value::Null)).to_string(),
-            "id is missing",
-        ),
-        (
-            bad(bill("june", ACME, 9).with("accountId", Value::Null)).to_string(),
-            "accountId is missing",
-        ),
-        (
-            bad(bill("june", ACME, 9).with("currency", Value::Null)).to_string(),
-            "currency is missing",
-        ),
-        (
-            bad(bill("june", ACME, 9).with("version", Value::Null)).to_string(),
-            "version is missing",
-        ),
-        (
-            bad(bill("june", ACME, 9).line(usage("1").with("convertedSubtotal", Value::Null))).to_string(),
-            "lineItems[0].convertedSubtotal is missing",
-        ),
-        (
-            bad(bill("june", ACME, 9).line(usage("1").with("lineItemType", "TIP"))).to_string(),
-            "lineItems[0].lineItemType",
-        ),
-        (raw("NaN"), "the message is not JSON"),
-        (raw("1e400"), "convertedSubtotal"),
-        (raw("\"12\""), "is no JSON number"),
+        (plain(june(9).with("id", Value::Null)).to_string(), "id is missing"),
         (
             message::reference(&organization, "never-made").to_string(),
             "is not taken for deleted",
@@ -261,16 +239,50 @@ async fn a_message_that_nobody_can_read_is_dead_lettered_with_its_reason_and_hol
             "no integration run no-such-run",
         ),
     ];
-    let (before, after) = (good(1, "101.03"), good(2, "103.07"));
+    // A bill that can be named: its run keeps it.
+    let named = |number: usize| bill(&format!("bad-{number}"), ACME, 9);
+    let amount = |number: usize, text: &str| plain(named(number).of("101.03")).to_string().replace("101.03", text);
+    let unreadable: Vec<(String, &str)> = vec![
+        (
+            plain(named(0).with("accountId", Value::Null)).to_string(),
+            "accountId is missing",
+        ),
+        (
+            plain(named(1).with("currency", Value::Null)).to_string(),
+            "currency is missing",
+        ),
+        (
+            plain(named(2).with("version", Value::Null)).to_string(),
+            "version is missing",
+        ),
+        (
+            plain(named(3).line(usage("1").with("convertedSubtotal", Value::Null))).to_string(),
+            "lineItems[0].convertedSubtotal is missing",
+        ),
+        (
+            plain(named(4).line(usage("1").with("lineItemType", "TIP"))).to_string(),
+            "lineItems[0].lineItemType",
+        ),
+        (amount(5, "1e400"), "convertedSubtotal"),
+        (amount(6, "\"12\""), "is no JSON number"),
+    ];
+    let (before, after) = (plain(june(1)), plain(bill("june", ACME, 2).of("103.07")));
     let bodies = std::iter::once(before.to_string())
-        .chain(cases.iter().map(|(body, _)| body.clone()))
+        .chain(dead.iter().chain(&unreadable).map(|(body, _)| body.clone()))
         .chain([after.to_string()]);
     scene.send_together(bodies.collect::<Vec<_>>()).await;
-    let letters = scene.sandbox.dead_letters();
-    let reasons = scene.dead_letters();
-    assert_eq!(reasons.len(), cases.len(), "{reasons:#?}");
-    for ((body, reason), (letter, told)) in cases.iter().zip(letters.iter().zip(&reasons)) {
-        assert!(letter.body == *body && told.contains(reason), "{body}\n{told}");
+    let letters = scene.dead_letters();
+    assert_eq!(letters.len(), dead.len(), "{letters:#?}");
+    for (body, reason) in &dead {
+        let letter = letters.iter().find(|(kept, _)| kept == body);
+        let (_, told) = letter.unwrap_or_else(|| panic!("no dead letter holds {body}"));
+        assert!(told.contains(reason), "{body}\n{told}");
+    }
+    for (number, (body, reason)) in unreadable.iter().enumerate() {
+        let id = format!("bad-{number}");
+        scene.assert_run(&id, "ERROR", reason).await;
+        let log = scene.log(&scene.run(&id).await.id).await;
+        assert_eq!(log[0]["input"], serde_json::from_str::<Value>(body).unwrap(), "{id}");
     }
     scene.assert_billed(&[(ACME_AWS_ACCOUNT, DIMENSION, "2025-06-10T10", 10_103)]);
     scene.until("2025-06-10T11:02:00Z").await;

@@ -21,11 +21,12 @@ async fn with_users() -> Scene {
 
 /// So many bills of accounts that nobody mapped.
 async fn fail(scene: &mut Scene, numbers: std::ops::Range<u32>) {
-    for number in numbers {
-        scene
-            .bill(&bill(&format!("bad-{number}"), &format!("nobody-{number}"), 1).of("7.01"))
-            .await;
-    }
+    let organization = scene.organization().to_owned();
+    let bad = |number| bill(&format!("bad-{number}"), &format!("nobody-{number}"), 1).of("7.01");
+    let events: Vec<_> = numbers
+        .map(|number| message::updated(&organization, &bad(number)))
+        .collect();
+    scene.send_together(events).await;
 }
 
 /// Maps the accounts of [`fail`].
@@ -73,7 +74,7 @@ async fn a_run_keeps_the_bill_and_the_configuration_of_its_moment() {
     assert_eq!(
         before[0]["keys"],
         json!([{
-            "dimension": dimension(DIMENSION), "claim": "claimed",
+            "dimension": dimension(DIMENSION), "claim": "claimed", "reason": "CLAIMED",
             "entries": [{ "hour": TEN, "quantity": 10_103, "state": "ACCEPTED", "reason": null }],
         }])
     );
@@ -241,18 +242,19 @@ async fn a_completed_run_ends_the_row_also_within_one_batch() {
 #[tokio::test]
 async fn one_bill_that_keeps_failing_disables_nothing() {
     let mut scene = with_users().await;
-    for version in 1..=25 {
-        scene.bill(&bill("bad", "nobody", version).of("7.01")).await;
-    }
-    // Nor do bills on a key that is blocked, or that are not sent at all.
+    let organization = scene.organization().to_owned();
+    let same = (1..=25).map(|version| message::updated(&organization, &bill("bad", "nobody", version).of("7.01")));
+    scene.send_together(same.collect::<Vec<_>>()).await;
+    // Nor do bills on a key that is blocked.
     scene.subscribed(ACME_AWS_ACCOUNT, false);
-    for number in 0..25 {
-        scene
-            .bill(&bill(&format!("blocked-{number}"), ACME, 1).of("7.01"))
-            .await;
-    }
+    let blocked = |number: i64| bill(&format!("blocked-{number}"), ACME, 1).of("7.01");
+    scene.bill(&blocked(0)).await;
+    let more = (1..25).map(|number| message::updated(&organization, &blocked(number)));
+    scene.send_together(more.collect::<Vec<_>>()).await;
     assert!(is_enabled(&scene).await && scene.sandbox.outbox().is_empty());
-    scene.assert_run("blocked-24", "ERROR", "the key is blocked").await;
+    scene
+        .assert_run("blocked-24", "ERROR", "nothing more is sent there")
+        .await;
     scene.end().await;
 }
 

@@ -416,7 +416,7 @@ pub(super) fn keys_log(outcome: &Outcome) -> Vec<Value> {
     };
     let entry = |entry: &EntryOutcome| json!({ "hour": entry.hour, "quantity": entry.quantity, "state": entry.state, "reason": entry.reason });
     keys.iter()
-        .map(|key| json!({ "dimension": key.dimension, "claim": key.claim.to_string(), "entries": key.entries.iter().map(entry).collect::<Vec<_>>() }))
+        .map(|key| json!({ "dimension": key.dimension, "claim": key.claim.to_string(), "reason": key.claim, "entries": key.entries.iter().map(entry).collect::<Vec<_>>() }))
         .collect()
 }
 

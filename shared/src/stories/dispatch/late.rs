@@ -122,9 +122,12 @@ fn known_now(log: &[Value], entries: &[(&EntryName, &Settlement)]) -> Vec<KeyOut
     let mut keys: BTreeMap<String, KeyOutcome> = BTreeMap::new();
     let list = |value: &Value, field: &str| value.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
     for key in log.iter().flat_map(|record| list(record, "keys")) {
-        let text = |field: &str| key.get(field).and_then(Value::as_str).unwrap_or_default();
-        let known = place(&mut keys, text("dimension"));
-        known.claim = text("claim").parse().unwrap_or(Reason::Claimed);
+        let known = place(
+            &mut keys,
+            key.get("dimension").and_then(Value::as_str).unwrap_or_default(),
+        );
+        let claim = key.get("reason").cloned().unwrap_or_default();
+        known.claim = serde_json::from_value(claim).unwrap_or(Reason::Claimed);
         for entry in list(&key, "entries").iter().filter_map(read_entry) {
             put(known, entry);
         }
