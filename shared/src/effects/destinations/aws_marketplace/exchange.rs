@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
-    BeforeTransmitInterceptorContextRef,
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+    BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
@@ -114,12 +114,22 @@ impl Intercept for Wire {
         let response = context.response();
         let status = response.status().as_u16();
         let date = response.headers().get("date").and_then(http_date);
-        let body = response.body().bytes().map(payload);
         self.note(|exchange| {
             exchange.status = Some(status);
             exchange.date = date;
-            exchange.response = body;
         });
+        Ok(())
+    }
+
+    /// Only now has the body arrived; before, it is a stream that nobody has read.
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().map(payload);
+        self.note(|exchange| exchange.response = body);
         Ok(())
     }
 }
