@@ -20,8 +20,10 @@ pub(crate) async fn create(call: Call, body: Result<Body, ApiError>) -> Result<(
     let Body(body) =
         body.map_err(|error| error.if_too_large("give {\"billId\": …} instead, and the bill is fetched from m3ter"))?;
     let mut message = message(&call, body)?;
-    if let Err(error) = Message::from_json(message.clone()) {
-        return Err(ApiError::bad_request(error.to_string()));
+    match Message::from_json(message.clone()) {
+        Ok(Message::Unreadable(bill)) => return Err(ApiError::bad_request(bill.error.to_string())),
+        Ok(_) => {}
+        Err(error) => return Err(ApiError::bad_request(error.to_string())),
     }
     if let Some(message) = message.as_object_mut() {
         // The run's log keeps the message, and with it who sent it.

@@ -60,6 +60,32 @@ impl std::fmt::Display for Reason {
     }
 }
 
+/// A text that no reason prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoReason;
+
+impl std::str::FromStr for Reason {
+    type Err = NoReason;
+
+    /// Reads what a run's log says.
+    fn from_str(text: &str) -> Result<Reason, NoReason> {
+        let fixed = [
+            Reason::Even,
+            Reason::Blocked,
+            Reason::InConflict,
+            Reason::ConnectionFailing,
+            Reason::Claimed,
+        ];
+        let counted = text.split(' ').find_map(|word| word.parse().ok()).unwrap_or_default();
+        let counted = [Reason::Carry(counted), Reason::Waits(counted)];
+        let known = fixed.into_iter().chain(counted);
+        known
+            .into_iter()
+            .find(|reason| reason.to_string() == text)
+            .ok_or(NoReason)
+    }
+}
+
 /// Whether AWS takes anything on this connection now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionHealth {
@@ -304,6 +330,22 @@ fn divide(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_read_as_it_was_printed() {
+        for reason in [
+            Reason::Even,
+            Reason::Carry(402),
+            Reason::Blocked,
+            Reason::InConflict,
+            Reason::ConnectionFailing,
+            Reason::Claimed,
+            Reason::Waits(5_004),
+        ] {
+            assert_eq!(reason.to_string().parse(), Ok(reason));
+        }
+        assert_eq!("the moon is in the wrong phase".parse::<Reason>(), Err(NoReason));
+    }
     use crate::values::entry::{Connection, Origin};
     use crate::values::ids::{BillId, ConfigurationId, CredentialId, OrganizationId, RunId};
     use crate::values::usage_key::{Buyer, Customer, UsageKey};

@@ -39,6 +39,19 @@ pub fn needed(account: &AccountId, totals: &BTreeMap<Source, SourceTotal>) -> Ve
         .collect()
 }
 
+/// The entities whose mapping a source may have come from. An aggregation's source does not say which of the two kinds it is.
+pub fn entities(source: &Source) -> Vec<EntityReference> {
+    let named = |entity: &'static str, id: &str| EntityReference {
+        entity,
+        id: id.to_owned(),
+    };
+    match source.as_str().split_once(':') {
+        Some(("product", id)) => vec![named("Product", id)],
+        Some(("aggregation", id)) => vec![named("Aggregation", id), named("CompoundAggregation", id)],
+        Some(_) | None => Vec::new(),
+    }
+}
+
 /// Finds buyer and dimension of every source. Errors: every mapping that is missing or unreadable.
 pub fn targets(
     account: &AccountId,

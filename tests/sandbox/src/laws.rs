@@ -206,16 +206,21 @@ impl Ledger {
             },
         ];
         if rest == Rest::Quiet {
-            laws.push(self.law("every accepted unit is billed, and no other", |key| {
-                let accepted: i64 = key
-                    .entries
-                    .iter()
-                    .filter(|entry| entry.state == EntryState::Accepted)
-                    .map(|entry| entry.quantity)
-                    .sum();
-                let own = key.billed - key.billed_by_others;
-                (own != accepted).then(|| format!("{own} units are billed, but {accepted} were accepted"))
-            }));
+            laws.push(
+                self.law("every accepted unit is billed, and no other that could not be", |key| {
+                    let sum = |states: &[EntryState]| -> i64 {
+                        let of = |entry: &&Entry| states.contains(&entry.state);
+                        key.entries.iter().filter(of).map(|entry| entry.quantity).sum()
+                    };
+                    let accepted = sum(&[EntryState::Accepted]);
+                    // AWS may hold what nobody knows of, and what it called a duplicate of itself.
+                    let possible = accepted + sum(&[EntryState::Unknown, EntryState::Conflict]);
+                    let own = key.billed - key.billed_by_others;
+                    (own < accepted || own > possible).then(|| {
+                        format!("{own} units are billed, but {accepted} were accepted, and {possible} could have been")
+                    })
+                }),
+            );
             laws.push(self.law(
                 "at rest, everything owed is billed, unless the key says why not",
                 |key| {

@@ -19,7 +19,7 @@ use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::Connection;
 use crate::values::hour::Hour;
-use crate::values::ids::{AccountId, OrganizationId, RunId};
+use crate::values::ids::{AccountId, ConfigurationId, OrganizationId, RunId};
 use crate::values::usage_key::KeyHash;
 
 /// Times that something is decided anew because other workers changed its rows.
@@ -33,6 +33,8 @@ pub(super) struct Batch<'a> {
     failing: Mutex<HashMap<OrganizationId, Arc<Failing>>>,
     /// Entries that this batch sends already: a second message about them starts no second attempt.
     claimed: std::sync::Mutex<HashSet<EntryName>>,
+    /// Configurations with failures that were counted after their rows were read.
+    counted: std::sync::Mutex<HashSet<ConfigurationId>>,
 }
 
 impl<'a> Batch<'a> {
@@ -43,6 +45,7 @@ impl<'a> Batch<'a> {
             configurations: Mutex::default(),
             failing: Mutex::default(),
             claimed: std::sync::Mutex::default(),
+            counted: std::sync::Mutex::default(),
         }
     }
 
@@ -90,6 +93,21 @@ impl<'a> Batch<'a> {
             .contains(name)
     }
 
+    /// Remembers that a failure of the configuration is counted in this batch.
+    pub(super) fn counts(&self, configuration: &ConfigurationId) {
+        self.counted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(configuration.clone());
+    }
+
+    pub(super) fn has_counted(&self, configuration: &ConfigurationId) -> bool {
+        self.counted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(configuration)
+    }
+
     pub(super) fn new_run(&self) -> Result<RunId, DispatchError> {
         RunId::new(self.outbill.ids.text(self.now))
             .map_err(|error| StoreError::other("making a run's id", error).into())
@@ -110,6 +128,8 @@ pub(super) struct KeyDraft {
     /// `<productCode>-<dimension>`.
     pub(super) dimension: String,
     pub(super) claim: Reason,
+    /// Whether units waited here for an hour before this run, and with them an earlier run.
+    pub(super) waited: bool,
     /// The entries that this run has to do with, in the order in which they were claimed.
     pub(super) entries: Vec<Hour>,
     /// What the run waits for if the key is blocked.

@@ -1,13 +1,13 @@
 //! The end of a message: its runs with their logs, events and tallies, and whether the queue should bring it again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
 use super::batch::{Batch, Draft, EntryName, KeyDraft, MappingsRead, Progress, RunDraft};
 use super::bill::waits_for_configuration;
 use super::settle::{Settled, Settlement};
-use super::{Delivery, DispatchError, Disposition, report};
+use super::{Delivery, DispatchError, Disposition, late, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
 use crate::decisions::eligibility::Refusal;
@@ -26,7 +26,7 @@ use crate::values::run::{IntegrationRun, RunStatus};
 const SUCCESSIVE_FAILURES_MAX: usize = 20;
 /// So often the queue brings a message whose claims are durable but unanswered; then the tick takes over.
 const QUEUE_REPEATS_MAX: u32 = 3;
-const ENTITY_TYPE: &str = "Bill";
+pub(super) const ENTITY_TYPE: &str = "Bill";
 
 /// Writes the runs of a message.
 pub(super) async fn finish(
@@ -41,6 +41,9 @@ pub(super) async fn finish(
         .any(|name| settled.entries.get(name).is_none_or(|settlement| settlement.again));
     let again = unanswered && delivery.receives < QUEUE_REPEATS_MAX;
     for draft in progress.runs {
+        if delivery.receives > 1 && is_told_already(batch, &draft, settled).await? {
+            continue;
+        }
         run(batch, draft, settled).await?;
     }
     if let Some(error) = progress.failed {
@@ -50,8 +53,46 @@ pub(super) async fn finish(
     Ok(if again { Disposition::Retry } else { Disposition::Done })
 }
 
+/// Whether a delivery that came again only sent again what an earlier one had claimed. That one's run is this bill event's run, and is told
+/// how its entries fared.
+async fn is_told_already(batch: &Batch<'_>, draft: &RunDraft, settled: &Settled) -> Result<bool, DispatchError> {
+    let (Draft::Metered(keys) | Draft::EqualButOther(keys)) = &draft.draft else {
+        return Ok(false);
+    };
+    let names: Vec<EntryName> = keys
+        .iter()
+        .flat_map(|key| key.entries.iter().map(|hour| (key.key.clone(), *hour)))
+        .collect();
+    let mut earlier: Option<&Origin> = None;
+    for name in &names {
+        match settled.entries.get(name).map(|settlement| &settlement.entry.origin) {
+            Some(origin)
+                if origin.run != draft.run
+                    && origin.bill == draft.bill
+                    && origin.configuration == draft.configuration.id =>
+            {
+                earlier = Some(origin);
+            }
+            Some(_) | None => return Ok(false),
+        }
+    }
+    Ok(match earlier {
+        Some(origin) => batch
+            .outbill
+            .runs
+            .get(&origin.bill.organization, &origin.run)
+            .await?
+            .is_some(),
+        None => false,
+    })
+}
+
 async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<(), DispatchError> {
     let waits_for = waits_for(&draft, settled);
+    let others_waited = match &draft.draft {
+        Draft::Metered(keys) | Draft::EqualButOther(keys) => keys.iter().any(|key| key.waited),
+        Draft::Decided(_) | Draft::Unmapped { .. } => false,
+    };
     let (outcome, exchanges, read) = match draft.draft {
         Draft::Decided(outcome) => (outcome, Vec::new(), MappingsRead::new()),
         Draft::Unmapped { invalid, read } => (Outcome::Invalid(invalid), Vec::new(), read),
@@ -97,6 +138,9 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
         version: 1,
     };
     batch.outbill.runs.save(&run).await?;
+    if others_waited && run.status == RunStatus::Complete {
+        late::supersede(batch, &run).await?;
+    }
     let about = About {
         run: &draft.run,
         bill: &draft.bill,
@@ -116,96 +160,15 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
     Ok(())
 }
 
-/// Outcomes of entries whose run is not of this batch (`own`): claimed or sent by the tick, or by another message about the same bill.
-pub(super) async fn late(batch: &Batch<'_>, own: &HashSet<RunId>, settled: &Settled) -> Result<(), DispatchError> {
-    let mut by_run: BTreeMap<(BillReference, String), Vec<(&EntryName, &Settlement)>> = BTreeMap::new();
-    for (name, settlement) in &settled.entries {
-        let origin = &settlement.entry.origin;
-        if own.contains(&origin.run) {
-            continue;
-        }
-        by_run
-            .entry((origin.bill.clone(), origin.run.as_str().to_owned()))
-            .or_default()
-            .push((name, settlement));
-    }
-    for entries in by_run.into_values() {
-        if let Some((_, first)) = entries.first() {
-            late_run(batch, &first.entry.origin.clone(), entries, settled).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn late_run(
-    batch: &Batch<'_>,
-    origin: &Origin,
-    entries: Vec<(&EntryName, &Settlement)>,
-    settled: &Settled,
-) -> Result<(), DispatchError> {
-    let organization = &origin.bill.organization;
-    let Some(run) = batch.outbill.runs.get(organization, &origin.run).await? else {
-        return Ok(());
-    };
-    let keys: Vec<KeyOutcome> = entries
-        .iter()
-        .map(|(_, settlement)| KeyOutcome {
-            dimension: dimension(settlement),
-            claim: Reason::Claimed,
-            entries: vec![entry_outcome(settlement)],
-        })
-        .collect();
-    let names: HashSet<&EntryName> = entries.iter().map(|(name, _)| *name).collect();
-    let exchanges: Vec<&Exchange> = settled
-        .exchanges
-        .iter()
-        .filter(|exchange| exchange.entries.iter().any(|name| names.contains(name)))
-        .collect();
-    let outcome = Outcome::Metered(keys);
-    let conclusion = conclusion::conclude(&outcome);
-    if conclusion.status == run.status && run.error == conclusion.error {
-        return Ok(());
-    }
-    let log =
-        json!({ "at": batch.now, "outcome": outcome.to_string(), "keys": keys_log(&outcome), "exchanges": exchanges });
-    batch
-        .outbill
-        .runs
-        .append_log(organization, &origin.run, batch.now, &log)
-        .await?;
-    let updated = IntegrationRun {
-        status: conclusion.status,
-        completed: is_final(conclusion.status).then_some(batch.now),
-        error: conclusion.error.clone(),
-        version: run.version.saturating_add(1),
-        ..run
-    };
-    batch.outbill.runs.save(&updated).await?;
-    let configurations = batch.configurations(organization).await?;
-    if let Some(configuration) = configurations
-        .iter()
-        .find(|configuration| configuration.id == origin.configuration)
-    {
-        let manifest = batch.outbill.ledger.manifest(&origin.bill).await?;
-        let about = About {
-            run: &origin.run,
-            bill: &origin.bill,
-            account: manifest.as_ref().and_then(|manifest| manifest.account.as_ref()),
-        };
-        conclude(batch, configuration, &about, &conclusion).await?;
-    }
-    Ok(())
-}
-
 /// What a conclusion is about.
-struct About<'a> {
-    run: &'a RunId,
-    bill: &'a BillReference,
-    account: Option<&'a AccountId>,
+pub(super) struct About<'a> {
+    pub(super) run: &'a RunId,
+    pub(super) bill: &'a BillReference,
+    pub(super) account: Option<&'a AccountId>,
 }
 
 /// Event and tally of a conclusion.
-async fn conclude(
+pub(super) async fn conclude(
     batch: &Batch<'_>,
     configuration: &IntegrationConfiguration,
     about: &About<'_>,
@@ -217,7 +180,7 @@ async fn conclude(
     }
     match &conclusion.tally {
         Tally::Unchanged => Ok(()),
-        Tally::Reset if configuration.failures.is_empty() => Ok(()),
+        Tally::Reset if configuration.failures.is_empty() && !batch.has_counted(&configuration.id) => Ok(()),
         Tally::Reset => Ok(batch
             .outbill
             .configurations
@@ -225,6 +188,7 @@ async fn conclude(
             .await?),
         Tally::Failure { cause } => {
             let cause = format!("{} {cause}", about.bill.bill);
+            batch.counts(&configuration.id);
             let count = batch
                 .outbill
                 .configurations
@@ -415,7 +379,7 @@ fn outcomes(keys: &[KeyDraft], settled: &Settled) -> Vec<KeyOutcome> {
     keys.iter().map(outcome).collect()
 }
 
-fn entry_outcome(settlement: &Settlement) -> EntryOutcome {
+pub(super) fn entry_outcome(settlement: &Settlement) -> EntryOutcome {
     EntryOutcome {
         hour: settlement.entry.hour.to_string(),
         quantity: settlement.entry.quantity,
@@ -426,7 +390,7 @@ fn entry_outcome(settlement: &Settlement) -> EntryOutcome {
     }
 }
 
-fn dimension(settlement: &Settlement) -> String {
+pub(super) fn dimension(settlement: &Settlement) -> String {
     format!(
         "{}-{}",
         settlement.entry.origin.connection.product_code, settlement.entry.key.dimension
@@ -446,7 +410,7 @@ fn exchanges(keys: &[KeyDraft], settled: &Settled) -> Vec<Exchange> {
         .collect()
 }
 
-fn keys_log(outcome: &Outcome) -> Vec<Value> {
+pub(super) fn keys_log(outcome: &Outcome) -> Vec<Value> {
     let (Outcome::Metered(keys) | Outcome::EqualButOther(keys)) = outcome else {
         return Vec::new();
     };
@@ -469,7 +433,7 @@ fn configuration_log(configuration: &IntegrationConfiguration) -> Value {
     })
 }
 
-fn is_final(status: RunStatus) -> bool {
+pub(super) fn is_final(status: RunStatus) -> bool {
     !matches!(
         status,
         RunStatus::Waiting | RunStatus::Started | RunStatus::AwaitingRetry | RunStatus::RateLimitRetry

@@ -57,6 +57,7 @@ pub(super) async fn apply(
                 key: key.clone(),
                 dimension: format!("{}-{}", touched.product_code, touched.key.dimension),
                 claim: plan.reason,
+                waited: row.state.as_ref().is_some_and(|state| state.dirty),
                 entries: Vec::new(),
                 waits_for: work.waits_for.get(key).cloned().unwrap_or_default(),
             };

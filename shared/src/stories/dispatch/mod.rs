@@ -14,6 +14,7 @@ mod bill;
 mod finish;
 mod flush;
 mod keys;
+mod late;
 mod receive;
 mod settle;
 mod unreadable;
@@ -91,6 +92,10 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
         .collect();
     let settled = isolated(settle::settle(&batch, &mut progress)).await;
     let settled = settled.and_then(|outcome| outcome);
+    let own: HashSet<RunId> = progress
+        .iter()
+        .flat_map(|progress| progress.runs.iter().map(|draft| draft.run.clone()))
+        .collect();
     let mut dispositions = Vec::new();
     for (delivery, progress) in deliveries.iter().zip(progress) {
         let disposition = match &settled {
@@ -111,7 +116,7 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
     }
     match settled {
         Ok(settled) => {
-            if let Err(error) = isolated(finish::late(&batch, &own, &settled))
+            if let Err(error) = isolated(late::late(&batch, &own, &settled))
                 .await
                 .and_then(|outcome| outcome)
             {

@@ -121,7 +121,7 @@ impl Intercept for Wire {
         Ok(())
     }
 
-    /// Only now has the body arrived; before, it is a stream that nobody has read.
+    /// The body is on the wire until it is read for deserialization; only after that it is in memory.
     fn read_after_deserialization(
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,

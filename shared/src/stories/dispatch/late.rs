@@ -1,0 +1,247 @@
+//! What became of entries whose run ended earlier: claimed or sent by the tick, or by another message about the same bill.
+//!
+//! A run is concluded anew on everything that it had to do with, not on the entries that were answered just now: its log has the rest. So a
+//! run that failed for one dimension does not pass because another is accepted, and one with two dimensions ends with the later of them.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::DispatchError;
+use super::batch::{Batch, EntryName};
+use super::bill::waits_for_configuration;
+use super::finish::{About, ENTITY_TYPE, conclude, dimension, entry_outcome, is_final, keys_log};
+use super::settle::{Settled, Settlement};
+use crate::decisions::claim::Reason;
+use crate::decisions::conclusion::{self, EntryOutcome, KeyOutcome, Outcome};
+use crate::decisions::target;
+use crate::decisions::validation::EntityReference;
+use crate::effects::destinations::aws_marketplace::Exchange;
+use crate::effects::runs::RunFilter;
+use crate::effects::table::PageRequest;
+use crate::values::bill::BillReference;
+use crate::values::configuration::IntegrationConfiguration;
+use crate::values::entry::Origin;
+use crate::values::ids::RunId;
+use crate::values::run::{IntegrationRun, RunStatus};
+use crate::values::usage_key::KeyHash;
+
+/// Runs of a bill that are looked through for those that a later one supersedes. A bill that is calculated four times an hour has no more
+/// than four between two ticks.
+const SUPERSEDED_MAX: usize = 50;
+
+/// Tells the runs that are not of this batch.
+pub(super) async fn late(batch: &Batch<'_>, own: &HashSet<RunId>, settled: &Settled) -> Result<(), DispatchError> {
+    let mut by_run: BTreeMap<(BillReference, String), Vec<(&EntryName, &Settlement)>> = BTreeMap::new();
+    for (name, settlement) in &settled.entries {
+        let origin = &settlement.entry.origin;
+        if !own.contains(&origin.run) {
+            by_run
+                .entry((origin.bill.clone(), origin.run.as_str().to_owned()))
+                .or_default()
+                .push((name, settlement));
+        }
+    }
+    for mut entries in by_run.into_values() {
+        entries.sort_by_key(|(_, settlement)| settlement.entry.hour);
+        // What an entry led to comes after it.
+        entries.sort_by_key(|(_, settlement)| settlement.follow_up.is_none());
+        if let Some((_, first)) = entries.first() {
+            tell(batch, &first.entry.origin, &entries, settled).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn tell(
+    batch: &Batch<'_>,
+    origin: &Origin,
+    entries: &[(&EntryName, &Settlement)],
+    settled: &Settled,
+) -> Result<(), DispatchError> {
+    let organization = &origin.bill.organization;
+    let Some(run) = batch.outbill.runs.get(organization, &origin.run).await? else {
+        return Ok(());
+    };
+    let log = batch.outbill.runs.log(organization, &origin.run).await?;
+    let outcome = Outcome::Metered(known_now(&log, entries));
+    let conclusion = conclusion::conclude(&outcome);
+    let names: HashSet<&EntryName> = entries.iter().map(|(name, _)| *name).collect();
+    let exchanges: Vec<&Exchange> = settled
+        .exchanges
+        .iter()
+        .filter(|exchange| exchange.entries.iter().any(|name| names.contains(name)))
+        .collect();
+    let record =
+        json!({ "at": batch.now, "outcome": outcome.to_string(), "keys": keys_log(&outcome), "exchanges": exchanges });
+    let configurations = batch.configurations(organization).await?;
+    let configuration = configurations
+        .iter()
+        .find(|configuration| configuration.id == origin.configuration);
+    for (name, settlement) in entries {
+        if let Some(configuration) = configuration.filter(|_| settlement.blocked.is_some()) {
+            wait(batch, configuration, origin, &name.0).await?;
+        }
+    }
+    let is_news = conclusion.status != run.status || run.error != conclusion.error;
+    if is_news || is_final(conclusion.status) {
+        batch
+            .outbill
+            .runs
+            .append_log(organization, &origin.run, batch.now, &record)
+            .await?;
+    }
+    if !is_news {
+        return Ok(());
+    }
+    let updated = IntegrationRun {
+        status: conclusion.status,
+        completed: is_final(conclusion.status).then_some(batch.now),
+        error: conclusion.error.clone(),
+        version: run.version.saturating_add(1),
+        ..run
+    };
+    batch.outbill.runs.save(&updated).await?;
+    if updated.status == RunStatus::Complete {
+        supersede(batch, &updated).await?;
+    }
+    if let Some(configuration) = configuration {
+        let manifest = batch.outbill.ledger.manifest(&origin.bill).await?;
+        let about = About {
+            run: &origin.run,
+            bill: &origin.bill,
+            account: manifest.as_ref().and_then(|manifest| manifest.account.as_ref()),
+        };
+        conclude(batch, configuration, &about, &conclusion).await?;
+    }
+    Ok(())
+}
+
+/// The keys of a run as its log tells of them, with what was answered since.
+fn known_now(log: &[Value], entries: &[(&EntryName, &Settlement)]) -> Vec<KeyOutcome> {
+    let mut keys: BTreeMap<String, KeyOutcome> = BTreeMap::new();
+    let list = |value: &Value, field: &str| value.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+    for key in log.iter().flat_map(|record| list(record, "keys")) {
+        let text = |field: &str| key.get(field).and_then(Value::as_str).unwrap_or_default();
+        let known = place(&mut keys, text("dimension"));
+        known.claim = text("claim").parse().unwrap_or(Reason::Claimed);
+        for entry in list(&key, "entries").iter().filter_map(read_entry) {
+            put(known, entry);
+        }
+    }
+    for (_, settlement) in entries {
+        let known = place(&mut keys, &dimension(settlement));
+        if put(known, entry_outcome(settlement)) {
+            // Claimed since the log was written.
+            known.claim = Reason::Claimed;
+        }
+    }
+    keys.into_values().collect()
+}
+
+fn place<'a>(keys: &'a mut BTreeMap<String, KeyOutcome>, dimension: &str) -> &'a mut KeyOutcome {
+    keys.entry(dimension.to_owned()).or_insert_with(|| KeyOutcome {
+        dimension: dimension.to_owned(),
+        claim: Reason::Claimed,
+        entries: Vec::new(),
+    })
+}
+
+/// Adds an entry or writes over what was known of it; true if it was new.
+fn put(key: &mut KeyOutcome, entry: EntryOutcome) -> bool {
+    match key.entries.iter_mut().find(|known| known.hour == entry.hour) {
+        Some(known) => {
+            *known = entry;
+            false
+        }
+        None => {
+            key.entries.push(entry);
+            true
+        }
+    }
+}
+
+fn read_entry(entry: &Value) -> Option<EntryOutcome> {
+    Some(EntryOutcome {
+        hour: entry.get("hour")?.as_str()?.to_owned(),
+        quantity: entry.get("quantity")?.as_i64()?,
+        state: serde_json::from_value(entry.get("state")?.clone()).ok()?,
+        connection: None,
+        reason: entry.get("reason").and_then(Value::as_str).map(str::to_owned),
+        blocked: None,
+    })
+}
+
+/// Ends the runs of older versions of a bill that wait: a bill is cumulative, so the one that completed has sent what they waited for.
+pub(super) async fn supersede(batch: &Batch<'_>, complete: &IntegrationRun) -> Result<(), DispatchError> {
+    let filter = RunFilter {
+        started_until: Some(complete.started),
+        ..RunFilter::all()
+    };
+    let page = PageRequest {
+        size: SUPERSEDED_MAX,
+        after: None,
+    };
+    let entity = (ENTITY_TYPE, complete.entity_id.as_str());
+    let runs = &batch.outbill.runs;
+    let older = runs
+        .list_by_entity(&complete.organization, entity, &filter, &page)
+        .await?;
+    for run in older.items {
+        let waits = match run.status {
+            RunStatus::Waiting => true,
+            RunStatus::Started
+            | RunStatus::Complete
+            | RunStatus::Error
+            | RunStatus::AwaitingRetry
+            | RunStatus::AuthFailed
+            | RunStatus::AccountingPeriodClosed
+            | RunStatus::InvoiceAlreadyPaid
+            | RunStatus::Disabled
+            | RunStatus::TimeoutLimitExceeded
+            | RunStatus::RateLimitRetry => false,
+        };
+        // Ids of runs sort by the time at which they were made.
+        let is_older = run.id.as_str() < complete.id.as_str();
+        if !waits || !is_older || run.destination_id != complete.destination_id {
+            continue;
+        }
+        let outcome = format!("what the run waited for was sent by run {}", complete.id);
+        let record = json!({ "at": batch.now, "outcome": outcome });
+        runs.append_log(&run.organization, &run.id, batch.now, &record).await?;
+        let ended = IntegrationRun {
+            status: RunStatus::Complete,
+            completed: Some(batch.now),
+            version: run.version.saturating_add(1),
+            ..run
+        };
+        runs.save(&ended).await?;
+    }
+    Ok(())
+}
+
+/// Lets a run wait for what could lift the block of a key that it claimed on.
+async fn wait(
+    batch: &Batch<'_>,
+    configuration: &IntegrationConfiguration,
+    origin: &Origin,
+    key: &KeyHash,
+) -> Result<(), DispatchError> {
+    let Some(manifest) = batch.outbill.ledger.manifest(&origin.bill).await? else {
+        return Ok(());
+    };
+    let sources = manifest.sources.iter().filter(|(_, placement)| placement.key == *key);
+    let mut entities: Vec<EntityReference> = sources.flat_map(|(source, _)| target::entities(source)).collect();
+    entities.extend(manifest.account.as_ref().map(EntityReference::account));
+    let mut names: Vec<String> = entities.iter().map(EntityReference::waiting_name).collect();
+    names.push(waits_for_configuration(configuration));
+    let (organization, bill) = (&origin.bill.organization, &origin.bill.bill);
+    for what in names {
+        batch
+            .outbill
+            .waiting
+            .put(organization, &what, bill, &origin.run, &manifest.head.sort_text())
+            .await?;
+    }
+    Ok(())
+}

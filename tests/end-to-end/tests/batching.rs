@@ -1,0 +1,54 @@
+//! How records travel together.
+
+use end_to_end::{DIMENSION, Scene, bill, message, set_up};
+
+#[tokio::test]
+async fn sixty_bills_of_one_product_take_three_calls() {
+    let mut scene = Scene::ready().await;
+    let organization = scene.organization().to_owned();
+    let mut expect = Vec::new();
+    let mut events = Vec::new();
+    for index in 0..60 {
+        let (account, customer) = (format!("account-{index}"), format!("3000000000{index:02}"));
+        set_up::map(&scene.seller, "Account", &account, "Customer", &customer, None).await;
+        let units = 1_009 + 2 * index;
+        events.push(message::updated(
+            &organization,
+            &bill(&account, &account, 1).of(&format!("{}.{:02}", units / 100, units % 100)),
+        ));
+        expect.push((customer, units));
+    }
+    scene.sandbox.clear_requests();
+    scene.send_together(events).await;
+    assert_eq!(scene.metering_calls(), 3);
+    let expect: Vec<_> = expect
+        .iter()
+        .map(|(customer, units)| (customer.as_str(), DIMENSION, "2025-06-10T10", *units))
+        .collect();
+    scene.assert_billed(&expect);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn what_gathered_on_sixty_keys_goes_out_in_few_calls_at_the_tick() {
+    let mut scene = Scene::ready().await;
+    let organization = scene.organization().to_owned();
+    for index in 0..60 {
+        let (account, customer) = (format!("account-{index}"), format!("3000000000{index:02}"));
+        set_up::map(&scene.seller, "Account", &account, "Customer", &customer, None).await;
+    }
+    for (version, amount) in [(1, "101.03"), (2, "103.07")] {
+        let of = |index: i64| bill(&format!("bill-{index}"), &format!("account-{index}"), version).of(amount);
+        let events: Vec<_> = (0..60)
+            .map(|index| message::updated(&organization, &of(index)))
+            .collect();
+        scene.send_together(events).await;
+    }
+    scene.sandbox.clear_requests();
+    scene.until("2025-06-10T11:02:00Z").await;
+    let paid: i64 = scene.billed().iter().map(|row| row.3).sum();
+    assert_eq!(paid, 60 * 10_307);
+    // The work index has shards, one message each at least; a batch takes them together.
+    assert!(scene.metering_calls() <= 4, "{} calls", scene.metering_calls());
+    scene.end().await;
+}
