@@ -316,7 +316,7 @@ async fn older_and_equal_versions_change_nothing() {
             bill("june", ACME, 1).of("201.07"),
             "ignored: version 2 of this bill was handled already",
         ),
-        (bill("june", ACME, 2).of("101.03"), "metered on 1 dimensions"),
+        (bill("june", ACME, 2).of("101.03"), "metered on one dimension"),
         (
             bill("june", ACME, 2).of("301.07"),
             "the same version would count otherwise now",

@@ -252,7 +252,9 @@ async fn one_bill_that_keeps_failing_disables_nothing() {
             .await;
     }
     assert!(is_enabled(&scene).await && scene.sandbox.outbox().is_empty());
-    scene.assert_run("blocked-24", "ERROR", "the key is blocked").await;
+    scene
+        .assert_run("blocked-24", "ERROR", "AWS refused this buyer or dimension")
+        .await;
     scene.end().await;
 }
 
