@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use super::totals::{Place, SourceTotal};
+use super::totals::{Place, SourceTotal, Totals};
 use super::validation::{Culprit, EntityReference, Invalid};
 use crate::values::dimension::MarketplaceDimension;
 use crate::values::ids::{AccountId, ConfigurationId};
@@ -52,10 +52,10 @@ pub fn entities(source: &Source) -> Vec<EntityReference> {
     }
 }
 
-/// Finds buyer and dimension of every source. Errors: every mapping that is missing or unreadable.
+/// Finds buyer and dimension of every source. Errors: what is wrong with the totals, and every mapping that is missing or unreadable.
 pub fn targets(
     account: &AccountId,
-    totals: &BTreeMap<Source, SourceTotal>,
+    totals: &Totals,
     mappings: &Mappings,
     configuration: &ConfigurationId,
     marketplace: &MarketplaceConfiguration,
@@ -65,10 +65,10 @@ pub fn targets(
         configuration,
         scope: marketplace.mappings,
     };
-    let mut culprits = Vec::new();
+    let mut culprits = totals.culprits.clone();
     let buyer = lookup.buyer(account).map_err(|culprit| culprits.push(culprit)).ok();
     let mut targets = BTreeMap::new();
-    for (source, total) in totals {
+    for (source, total) in &totals.by_source {
         let dimension = match &total.place {
             Place::Dimension(dimension) => Ok(dimension.clone()),
             Place::Mapped(entity) => lookup.dimension(entity),

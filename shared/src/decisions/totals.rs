@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use super::validation::{Culprit, EntityReference, Invalid};
+use super::validation::{Culprit, EntityReference};
 use crate::values::amount;
 use crate::values::bill::{Aggregation, Bill, LineItem};
 use crate::values::dimension::MarketplaceDimension;
@@ -27,9 +27,18 @@ pub struct SourceTotal {
     pub place: Place,
 }
 
-/// Adds up a bill by the configuration's split. Errors: another currency than the listing's; a line without what the split needs and no
+/// A bill, added up as far as it can be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Totals {
+    pub by_source: BTreeMap<Source, SourceTotal>,
+    /// What is wrong. With any of these nothing of the bill is sent; the sources tell whether their mappings are there as well, so that
+    /// everything is named at once.
+    pub culprits: Vec<Culprit>,
+}
+
+/// Adds up a bill by the configuration's split. Culprits: another currency than the listing's; a line without what the split needs and no
 /// default dimension; a sum that no decimal holds.
-pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Result<BTreeMap<Source, SourceTotal>, Invalid> {
+pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Totals {
     let mut culprits = Vec::new();
     if bill.currency != marketplace.currency {
         culprits.push(Culprit::Currency {
@@ -76,9 +85,9 @@ pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Result<BTr
             }),
         }
     }
-    match Invalid::of(culprits) {
-        None => Ok(totals),
-        Some(invalid) => Err(invalid),
+    Totals {
+        by_source: totals,
+        culprits,
     }
 }
 

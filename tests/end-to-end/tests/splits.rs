@@ -180,10 +180,12 @@ async fn every_culprit_is_named_at_once_and_nothing_is_sent_in_part() {
         .with("currency", "EUR");
     scene.bill(&june).await;
     let run = scene.run("june").await;
-    // The currency and the homeless line are found before any mapping is asked for.
     for culprit in [
         "the bill is in EUR, but the listing is in USD",
-        "lineItems[3] of 13.01 has no aggregationId",
+        "lineItems[3] of 13.01",
+        "Account nobody",
+        "Aggregation aggregation-1",
+        "CompoundAggregation compound-1",
     ] {
         assert!(run.error.contains(culprit), "{}", run.error);
     }

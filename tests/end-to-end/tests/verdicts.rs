@@ -163,7 +163,9 @@ async fn a_buyer_never_accepted_is_blocked_at_once_and_a_mapping_update_brings_t
             .assert_run("june", "ERROR", "AWS says CustomerNotSubscribed")
             .await;
         scene.bill(&bill("june", ACME, 2).of("103.07")).await;
-        scene.assert_run("june", "ERROR", "nothing more is sent there").await;
+        scene
+            .assert_run("june", "ERROR", "AWS refused this buyer or dimension")
+            .await;
         scene.until("2025-06-10T12:02:00Z").await;
         assert_eq!(
             scene.entries(ACME_AWS_ACCOUNT, DIMENSION).await,

@@ -56,6 +56,49 @@ async fn a_bill_is_created_updated_approved_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_run_keeps_what_was_said_to_aws_and_what_aws_answered() {
+    let kit = Kit::per_product().await;
+    kit.send(&kit.payload("bill-created.json")).await;
+    let log = kit.log(&text(&kit.run(BILL).await["id"])).await;
+    assert_eq!(
+        log[0]["configuration"]["configData"],
+        json!({ "splitUsageLineItems": "ITEM_PER_PRODUCT" })
+    );
+    assert_eq!(list(&log[0]["exchanges"]).len(), 1, "{}", log[0]);
+    let exchange = &log[0]["exchanges"][0];
+    let record = json!({
+        "CustomerAWSAccountId": "111122223333", "Dimension": "acme_cloud", "Quantity": 31_230,
+        "Timestamp": 1_749_549_600,
+    });
+    let request = json!({ "ProductCode": "5wq8xk2m7rj4nv1tz9dh3bcf6", "UsageRecords": [record] });
+    assert_eq!(exchange["request"], request);
+    assert_eq!(exchange["status"], 200);
+    let result = &exchange["response"]["Results"][0];
+    assert_eq!(result["Status"], "Success", "{exchange}");
+    assert_eq!(result["UsageRecord"]["Quantity"], 31_230);
+    let receipt = kit.sandbox.marketplace().billed()[0].metering_record_id.clone();
+    assert_eq!(result["MeteringRecordId"], receipt);
+
+    // A refusal's words are kept too.
+    kit.control(
+        "POST",
+        "/marketplace",
+        json!({ "badDimensions": ["api_calls"] }).to_string(),
+    )
+    .await;
+    kit.map("Product", "p2", "api_calls").await;
+    let mut bill = kit.payload("bill-with-account.json")["bill"].clone();
+    bill["id"] = json!("b2");
+    bill["lineItems"][0]["productId"] = json!("p2");
+    bill["lineItems"].as_array_mut().unwrap().truncate(1);
+    kit.send(&json!({ "orgId": kit.organization(), "bill": bill })).await;
+    let log = kit.log(&text(&kit.run("b2").await["id"])).await;
+    let exchange = &log[0]["exchanges"][0];
+    assert_eq!(exchange["status"], 400, "{exchange}");
+    says(&exchange["response"].to_string(), &["InvalidUsageDimension"]);
+}
+
+#[tokio::test]
 async fn only_the_approved_version_is_sent_where_the_configuration_says_so() {
     let settings = json!({ "splitUsageLineItems": "ITEM_PER_PRODUCT", "onlySendBillOnApproval": true });
     let kit = Kit::with(settings).await;

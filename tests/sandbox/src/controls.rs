@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -50,7 +51,23 @@ pub fn router(controls: Controls) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(controls.clone(), allow_page))
         .with_state(controls)
+}
+
+/// The page at the API's address reads the controls from within a browser; other pages may not.
+async fn allow_page(State(controls): State<Controls>, request: Request, next: Next) -> Response {
+    let page = &controls.shared.addresses.api;
+    let origin = request.headers().get(ORIGIN).filter(|origin| {
+        let same_machine = page.replace("127.0.0.1", "localhost");
+        *origin == page.as_str() || *origin == same_machine.as_str()
+    });
+    let origin = origin.cloned();
+    let mut response = next.run(request).await;
+    if let Some(origin) = origin {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    response
 }
 
 /// A control that did not do what was asked.

@@ -1,15 +1,17 @@
 //! The program as a person starts it, and as `kill -9` ends it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
 struct Program {
     child: Child,
     controls: String,
+    /// Kept open: what the program says later must not break its pipe.
+    _said: Lines<BufReader<ChildStdout>>,
 }
 
 impl Drop for Program {
@@ -33,10 +35,14 @@ fn start(folder: &Path) -> Program {
         .spawn()
         .unwrap();
     let controls = format!("http://127.0.0.1:{}", port + 2);
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let ready = lines.map_while(Result::ok).any(|line| line.contains(&controls));
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = said.by_ref().map_while(Result::ok).any(|line| line.contains(&controls));
     assert!(ready, "the program says where its controls are");
-    Program { child, controls }
+    Program {
+        child,
+        controls,
+        _said: said,
+    }
 }
 
 // Three ports in a row that were free a moment ago.

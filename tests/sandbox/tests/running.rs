@@ -253,6 +253,26 @@ async fn the_page_and_the_api_share_an_address() {
     assert!(page.contains(&sandbox.access_key().api_secret));
     assert!(!page.contains("{{"), "every place is filled");
     assert_eq!(read("/organizations").await, "the API");
+    // The page's script reads the controls; a page from elsewhere may not.
+    let url = format!("{}/clock", sandbox.addresses().controls);
+    for (origin, allowed) in [
+        (sandbox.addresses().api.clone(), true),
+        (sandbox.addresses().api.replace("127.0.0.1", "localhost"), true),
+        ("http://page.example".to_owned(), false),
+        (sandbox.addresses().aws.clone(), false),
+    ] {
+        let answer = reqwest::Client::new()
+            .get(&url)
+            .header("origin", &origin)
+            .send()
+            .await
+            .unwrap();
+        let header = answer.headers().get("access-control-allow-origin");
+        assert_eq!(
+            header.map(|value| value.to_str().unwrap()),
+            allowed.then_some(origin.as_str())
+        );
+    }
 }
 
 #[tokio::test]

@@ -256,11 +256,8 @@ impl Story<'_> {
     }
 
     async fn wanted(&self, marketplace: &MarketplaceConfiguration) -> Result<Result<Wanted, Draft>, DispatchError> {
-        let totals = match totals::totals(self.bill, marketplace) {
-            Ok(totals) => totals,
-            Err(invalid) => return Ok(Err(Draft::Decided(Outcome::Invalid(invalid)))),
-        };
-        let needed = target::needed(&self.bill.account, &totals);
+        let totals = totals::totals(self.bill, marketplace);
+        let needed = target::needed(&self.bill.account, &totals.by_source);
         let organization = &self.bill.reference.organization;
         let things: Vec<(&str, &str)> = needed
             .iter()
@@ -286,7 +283,7 @@ impl Story<'_> {
         );
         Ok(match targets {
             Ok(targets) => Ok(Wanted {
-                waits_for: self.waits_for(&totals, &targets),
+                waits_for: self.waits_for(&totals.by_source, &targets),
                 targets,
             }),
             Err(invalid) => Err(Draft::Unmapped { invalid, read }),

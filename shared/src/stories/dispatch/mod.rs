@@ -86,10 +86,6 @@ pub fn dispatch<'a>(
 async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> Vec<(String, Disposition)> {
     let batch = Batch::new(outbill, now);
     let mut progress: Vec<Progress> = prepare(&batch, deliveries).await;
-    let own: HashSet<RunId> = progress
-        .iter()
-        .flat_map(|progress| progress.runs.iter().map(|draft| draft.run.clone()))
-        .collect();
     let settled = isolated(settle::settle(&batch, &mut progress)).await;
     let settled = settled.and_then(|outcome| outcome);
     let own: HashSet<RunId> = progress
