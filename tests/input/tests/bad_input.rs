@@ -574,5 +574,20 @@ async fn the_api_refuses_what_is_no_bill_and_says_what_would_be() {
     ] {
         says(&kit.refused("POST", "bills", Some(&body)).await, &[said]);
     }
+    // Whoever sends a bill by hand is told at once; by the queue it would leave a run.
+    for (name, said) in [
+        ("bill-without-amount.json", "lineItems[1].convertedSubtotal is missing"),
+        ("bill-without-currency.json", "currency is missing"),
+        (
+            "unknown-line-item-type.json",
+            "lineItems[0].lineItemType: \"LOYALTY_BONUS\"",
+        ),
+    ] {
+        let event = kit.payload(name);
+        for body in [&event, &bill_of(&event)] {
+            says(&kit.refused("POST", "bills", Some(body)).await, &[said]);
+        }
+    }
+    kit.sandbox.drain().await;
     assert_eq!((kit.metering_calls(), kit.dead_letters().await), (0, vec![]));
 }
