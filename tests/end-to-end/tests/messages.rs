@@ -2,7 +2,7 @@
 
 use end_to_end::{
     ACME, ACME_AWS_ACCOUNT, DIMENSION, GLOBEX, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, INITECH, INITECH_CUSTOMER, PRODUCT,
-    Scene, bill, message, per_bill,
+    Scene, bill, message, per_bill, usage,
 };
 use serde_json::{Value, json};
 
