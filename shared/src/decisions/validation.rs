@@ -155,6 +155,14 @@ impl Invalid {
         })
     }
 
+    /// The sources that AWS holds units of under another key.
+    pub fn held(&self) -> impl Iterator<Item = &Source> {
+        self.culprits.iter().filter_map(|culprit| match culprit {
+            Culprit::Held { source_of_units, .. } => Some(source_of_units),
+            _ => None,
+        })
+    }
+
     /// The culprits without amounts: the same as long as the same is wrong.
     pub fn cause(&self) -> String {
         let cause = |culprit: &Culprit| match culprit {

@@ -11,6 +11,7 @@ use super::{Delivery, DispatchError, Disposition, late, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
 use crate::decisions::eligibility::Refusal;
+use crate::decisions::target;
 use crate::decisions::validation::EntityReference;
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::values::bill::BillReference;
@@ -325,6 +326,9 @@ fn waits_for(draft: &RunDraft, settled: &Settled) -> Vec<String> {
         Draft::Decided(Outcome::Invalid(invalid)) if invalid.is_unreadable() => Vec::new(),
         Draft::Decided(Outcome::Invalid(invalid)) | Draft::Unmapped { invalid, .. } => {
             let mut names: Vec<String> = invalid.waits_for().map(EntityReference::waiting_name).collect();
+            // A source that is held is sent again when its mapping is restored.
+            let held = invalid.held().flat_map(target::entities);
+            names.extend(held.map(|entity| entity.waiting_name()));
             names.push(configuration());
             names
         }
