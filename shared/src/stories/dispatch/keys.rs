@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::DispatchError;
 use super::batch::{Batch, KeyDraft, Progress, TRIES_MAX};
 use super::bill::KeyRun;
-use crate::decisions::claim::{self, ClaimPlan, ConnectionHealth, Hours};
+use crate::decisions::claim::{self, ClaimPlan, ConnectionHealth, Hours, Reason};
 use crate::effects::ledger::{Guard, KeyChange, KeyRow, LedgerError, new_entry};
 use crate::values::amount::Units;
 use crate::values::entry::{Attempt, KeyState};
@@ -53,7 +53,7 @@ pub(super) async fn apply(
             let Some((change, plan)) = decide(batch, work, touched, &row, *units).await? else {
                 continue;
             };
-            let draft = KeyDraft {
+            let first_look = || KeyDraft {
                 key: key.clone(),
                 dimension: format!("{}-{}", touched.product_code, touched.key.dimension),
                 claim: plan.reason,
@@ -61,7 +61,11 @@ pub(super) async fn apply(
                 entries: Vec::new(),
                 waits_for: work.waits_for.get(key).cloned().unwrap_or_default(),
             };
-            drafts.insert(key.clone(), draft);
+            let draft = drafts.entry(key.clone()).or_insert_with(first_look);
+            if draft.entries.is_empty() {
+                // A claim of this run that was found after a lost answer says more than the look that follows it.
+                draft.claim = plan.reason;
+            }
             changes.extend(change);
         }
         let applied = ledger.apply(Some(&guard), changes, batch.now).await?;
@@ -164,8 +168,9 @@ async fn own_claims(
         return Ok(());
     };
     for claim in batch.outbill.ledger.claims_of_run(key, run.run, batch.now).await? {
-        if !draft.entries.contains(&claim.entry().hour) {
+        if !batch.sends(&(key.clone(), claim.entry().hour)) {
             draft.entries.push(claim.entry().hour);
+            draft.claim = Reason::Claimed;
             progress.claim(batch, claim);
         }
     }
