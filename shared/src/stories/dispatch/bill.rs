@@ -201,6 +201,10 @@ impl Story<'_> {
                 }
                 Standing::First | Standing::Newer | Standing::Equal => {}
             }
+            if let Some(owner) = self.other_owner(known.as_ref()).await? {
+                let outcome = invalid(Culprit::OwnedByConfiguration { owner });
+                return Ok((Draft::Decided(outcome), known));
+            }
             let rows = self.rows(known.as_ref(), &wanted.targets).await?;
             if let Some(invalid) = self.foreign(&wanted.targets, &rows) {
                 return Ok((Draft::Decided(Outcome::Invalid(invalid)), None));
@@ -253,6 +257,16 @@ impl Story<'_> {
             bill: self.bill.reference.to_string(),
             tries: TRIES_MAX,
         })
+    }
+
+    /// A configuration that owns the bill by now: another worker may have given it one since this one looked.
+    async fn other_owner(&self, known: Option<&Manifest>) -> Result<Option<ConfigurationId>, DispatchError> {
+        let configurations = self.batch.configurations(&self.bill.reference.organization).await?;
+        let owner = known.and_then(|manifest| manifest.owner.as_ref());
+        let other = owner.filter(|owner| **owner != self.configuration.id);
+        Ok(other
+            .filter(|owner| configurations.iter().any(|known| known.id == **owner))
+            .cloned())
     }
 
     async fn wanted(&self, marketplace: &MarketplaceConfiguration) -> Result<Result<Wanted, Draft>, DispatchError> {
