@@ -13,8 +13,8 @@ use crate::{
     effects::{
         access::Access, bodies::Bodies, configurations::Configurations, connections::Connections,
         credentials::Credentials, destinations::aws_marketplace::AwsMarketplace, events::Events, ids::Ids,
-        ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings, queue::BillQueue, runs::Runs, secrets::Secrets,
-        table::Table, usage::Usage, waiting::Waiting,
+        ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings, queue::BillQueue, random::Random, runs::Runs,
+        secrets::Secrets, table::Table, usage::Usage, waiting::Waiting,
     },
 };
 
@@ -62,7 +62,12 @@ pub struct Outbill {
 impl Outbill {
     /// Connects with the SDK's configuration. Nothing is called yet.
     pub fn connect(sdk: &SdkConfig, environment: &Environment) -> Outbill {
-        let ids = Arc::new(Ids::new());
+        Outbill::connect_with(sdk, environment, &Random::of_the_system())
+    }
+
+    /// As [`Outbill::connect`], with a given source for what is random in ids and pauses.
+    pub fn connect_with(sdk: &SdkConfig, environment: &Environment, random: &Random) -> Outbill {
+        let ids = Arc::new(Ids::new(random.clone()));
         let table = Table::new(aws_sdk_dynamodb::Client::new(sdk), &environment.table);
         let secrets = Secrets::new(aws_sdk_secretsmanager::Client::new(sdk), &environment.secret_prefix);
         let bodies = Bodies::new(table.clone(), Arc::clone(&ids));
@@ -77,7 +82,7 @@ impl Outbill {
             ledger: Ledger::new(table.clone()),
             usage: Usage::new(table.clone()),
             m3ter: M3ter::new(&environment.m3ter_base_url, secrets.clone()),
-            marketplace: AwsMarketplace::new(sdk),
+            marketplace: AwsMarketplace::new(sdk, random.clone()),
             mappings: Mappings::new(table.clone()),
             credentials: Credentials::new(table.clone(), secrets.clone()),
             runs: Runs::new(table.clone(), Arc::clone(&ids)),

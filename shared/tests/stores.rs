@@ -362,6 +362,7 @@ async fn runs_are_listed_and_never_go_back() {
         organization: organization(),
         entity_type: "Bill".to_owned(),
         entity_id: bill.to_owned(),
+        entity_version: "1".to_owned(),
         status,
         destination: DestinationKind::Aws,
         destination_id: Some("configuration-1".to_owned()),

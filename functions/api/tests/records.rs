@@ -24,6 +24,7 @@ async fn runs_and_their_logs_are_shown() {
             organization: organization(),
             entity_type: "Bill".to_owned(),
             entity_id: bill.to_owned(),
+            entity_version: "1".to_owned(),
             status: if minute == 0 {
                 RunStatus::Error
             } else {

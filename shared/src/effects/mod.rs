@@ -13,6 +13,7 @@ pub mod m3ter;
 pub mod mail;
 pub mod mappings;
 pub mod queue;
+pub mod random;
 pub mod row;
 pub mod runs;
 pub mod secrets;

@@ -259,6 +259,7 @@ fn write(run: &IntegrationRun) -> Item {
         .text("orgId", organization.as_str())
         .text("entityType", &run.entity_type)
         .text("entityId", &run.entity_id)
+        .text("entityVersion", &run.entity_version)
         .text("entityKey", &entity_key(organization, &run.entity_type, &run.entity_id))
         .maybe("destinationKey", destination.as_deref())
         .text("status", run.status.name())
@@ -281,6 +282,7 @@ fn read(item: &Item) -> Result<IntegrationRun, StoreError> {
         organization: row.parsed("orgId", |id| OrganizationId::new(id).ok())?,
         entity_type: row.text("entityType")?.to_owned(),
         entity_id: row.text("entityId")?.to_owned(),
+        entity_version: row.text("entityVersion")?.to_owned(),
         status: row.parsed("status", |name| name.parse().ok())?,
         destination: row.parsed("destination", |name| name.parse().ok())?,
         destination_id: owned(row.maybe("destinationId")?),

@@ -103,6 +103,8 @@ pub struct IntegrationRun {
     pub entity_type: String,
     /// The bill's id.
     pub entity_id: String,
+    /// The version of the bill that it ran for, as text that sorts.
+    pub entity_version: String,
     /// Where it stands.
     pub status: RunStatus,
     /// Where it was sent.

@@ -59,54 +59,169 @@ pub enum Rest {
     Quiet,
 }
 
+/// A law about one key.
+#[derive(Debug)]
+pub struct KeyLaw {
+    /// In words.
+    pub text: &'static str,
+    /// How a key breaks it, in words.
+    pub broken: fn(&KeyReport) -> Option<String>,
+}
+
+/// AWS holds nothing else of ours.
+pub const HELD_IS_ENTERED: &str = "every record that AWS holds is an entry, with its quantity";
+/// AWS's own rules.
+pub const NOTHING_FORBIDDEN: &str = "nothing was sent that AWS's documents forbid";
+/// Manifest and keys agree.
+pub const MANIFESTS_HOLD: &str = "a bill's units are on its keys as its manifest says";
+
+/// What holds for every key at every instant.
+pub const KEY_LAWS: &[KeyLaw] = &[
+    KeyLaw {
+        text: "what is committed is the sum of the entries",
+        broken: |key| {
+            let sum: i64 = key.entries.iter().map(Entry::committed).sum();
+            (sum != key.state.committed)
+                .then(|| format!("{} is committed, but the entries add up to {sum}", key.state.committed))
+        },
+    },
+    KeyLaw {
+        text: "what is owed is the sum over the bills",
+        broken: |key| {
+            let sum: i64 = key.bills.values().sum();
+            (sum != key.state.total).then(|| format!("the total is {}, but the bills add up to {sum}", key.state.total))
+        },
+    },
+    KeyLaw {
+        text: "what no entry holds is known bill by bill",
+        broken: |key| {
+            let sum: i64 = key.state.residuals.values().map(|part| part.units).sum();
+            let delta = key.state.total - key.state.committed;
+            (sum != delta).then(|| format!("{delta} units are open, but the bills' open parts add up to {sum}"))
+        },
+    },
+    KeyLaw {
+        text: "the parts of an entry add up to its quantity",
+        broken: |key| {
+            let odd = key
+                .entries
+                .iter()
+                .find(|entry| entry.parts.values().map(|part| part.units).sum::<i64>() != entry.quantity)?;
+            Some(format!(
+                "hour {}: {} units do not divide as said",
+                odd.hour, odd.quantity
+            ))
+        },
+    },
+    KeyLaw {
+        text: "no buyer pays more than is committed",
+        broken: |key| {
+            let own = key.billed_own();
+            (own > key.state.committed)
+                .then(|| format!("{own} units are billed, but {} are committed", key.state.committed))
+        },
+    },
+];
+
+/// What holds besides once messages, answers and ticks are through.
+pub const KEY_LAWS_AT_REST: &[KeyLaw] = &[
+    KeyLaw {
+        text: "every accepted unit is billed, and no other that could not be",
+        broken: |key| {
+            let sum = |states: &[EntryState]| -> i64 {
+                let of = |entry: &&Entry| states.contains(&entry.state);
+                key.entries.iter().filter(of).map(|entry| entry.quantity).sum()
+            };
+            let accepted = sum(&[EntryState::Accepted]);
+            // AWS may hold what nobody knows of, and what it called a duplicate of itself.
+            let possible = accepted + sum(&[EntryState::Unknown, EntryState::Conflict]);
+            let own = key.billed_own();
+            (own < accepted || own > possible).then(|| {
+                format!("{own} units are billed, but {accepted} were accepted, and {possible} could have been")
+            })
+        },
+    },
+    KeyLaw {
+        text: "at rest, everything owed is billed, unless the key says why not",
+        broken: |key| {
+            let explained = key.state.blocked.is_some()
+                || key.state.conflicts > 0
+                || key.entries.iter().any(|entry| entry.state == EntryState::Unknown);
+            let own = key.billed_own();
+            (own < key.state.total && !explained)
+                .then(|| format!("{} units are owed, but only {own} are billed", key.state.total))
+        },
+    },
+];
+
 /// Why the ledger could not be read.
 pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
+
+impl KeyReport {
+    /// A key from the rows of its partition; none: it has no state yet. Nothing is known of AWS.
+    pub fn of(rows: Vec<Item>) -> Result<Option<KeyReport>, ReadError> {
+        let mut state: Option<KeyState> = None;
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut bills = BTreeMap::new();
+        for row in rows {
+            let sk = attribute(&row, "SK")?;
+            if sk == "STATE" {
+                state = Some(serde_dynamo::aws_sdk_dynamodb_1::from_item(row)?);
+            } else if sk.starts_with("HOUR#") {
+                entries.push(serde_dynamo::aws_sdk_dynamodb_1::from_item(row)?);
+            } else if let Some(bill) = sk.strip_prefix("BILL#") {
+                let units = row.get("units").and_then(|units| units.as_n().ok());
+                let units = units.ok_or("a bill's row has no units")?.parse()?;
+                bills.insert(BillReference::try_from(bill.to_owned())?, units);
+            }
+        }
+        entries.sort_by_key(|entry| entry.hour);
+        Ok(state.map(|state| KeyReport {
+            state,
+            entries,
+            bills,
+            billed: 0,
+            billed_by_others: 0,
+        }))
+    }
+
+    /// What AWS bills of what Outbill sent.
+    pub fn billed_own(&self) -> i64 {
+        self.billed - self.billed_by_others
+    }
+
+    /// The key as people know it.
+    pub fn name(&self) -> String {
+        format!("{} of {}", self.state.key.dimension, self.state.key.buyer.customer())
+    }
+}
 
 impl Ledger {
     /// Reads the whole table, and sets what AWS holds beside it.
     pub async fn read(client: &aws_sdk_dynamodb::Client, marketplace: &Marketplace) -> Result<Ledger, ReadError> {
-        let mut states = BTreeMap::new();
-        let mut entries: BTreeMap<KeyHash, Vec<Entry>> = BTreeMap::new();
-        let mut bills: BTreeMap<KeyHash, BTreeMap<BillReference, i64>> = BTreeMap::new();
+        Ledger::of(scan(client).await?, marketplace)
+    }
+
+    /// The ledger of these rows, with what AWS holds beside it.
+    pub fn of(rows: Vec<Item>, marketplace: &Marketplace) -> Result<Ledger, ReadError> {
+        let mut partitions: BTreeMap<KeyHash, Vec<Item>> = BTreeMap::new();
         let mut manifests = Vec::new();
-        for item in scan(client).await? {
-            let (pk, sk) = (attribute(&item, "PK")?, attribute(&item, "SK")?);
+        for row in rows {
+            let (pk, sk) = (attribute(&row, "PK")?, attribute(&row, "SK")?);
             if let Some(hash) = pk.strip_prefix("KEY#") {
-                let hash = KeyHash::try_from(hash.to_owned())?;
-                if sk == "STATE" {
-                    states.insert(hash, serde_dynamo::aws_sdk_dynamodb_1::from_item::<KeyState>(item)?);
-                } else if sk.starts_with("HOUR#") {
-                    let entry: Entry = serde_dynamo::aws_sdk_dynamodb_1::from_item(item)?;
-                    entries.entry(hash).or_default().push(entry);
-                } else if let Some(bill) = sk.strip_prefix("BILL#") {
-                    let units = item
-                        .get("units")
-                        .and_then(|units| units.as_n().ok())
-                        .ok_or("a bill's row has no units")?;
-                    bills
-                        .entry(hash)
-                        .or_default()
-                        .insert(BillReference::try_from(bill.to_owned())?, units.parse()?);
-                }
+                partitions
+                    .entry(KeyHash::try_from(hash.to_owned())?)
+                    .or_default()
+                    .push(row);
             } else if pk.starts_with("BILL#") && sk == "MANIFEST" {
-                manifests.push(serde_dynamo::aws_sdk_dynamodb_1::from_item(item)?);
+                manifests.push(serde_dynamo::aws_sdk_dynamodb_1::from_item(row)?);
             }
         }
         let mut keys: BTreeMap<KeyHash, KeyReport> = BTreeMap::new();
-        for (hash, state) in states {
-            let mut entries = entries.remove(&hash).unwrap_or_default();
-            entries.sort_by_key(|entry| entry.hour);
-            let bills = bills.remove(&hash).unwrap_or_default();
-            keys.insert(
-                hash,
-                KeyReport {
-                    state,
-                    entries,
-                    bills,
-                    billed: 0,
-                    billed_by_others: 0,
-                },
-            );
+        for (hash, rows) in partitions {
+            if let Some(key) = KeyReport::of(rows)? {
+                keys.insert(hash, key);
+            }
         }
         let mut ledger = Ledger {
             keys,
@@ -161,89 +276,33 @@ impl Ledger {
 
     /// Every law with its violations.
     pub fn laws(&self, rest: Rest) -> Vec<Law> {
-        let mut laws = vec![
-            self.law("what is committed is the sum of the entries", |key| {
-                let sum: i64 = key.entries.iter().map(Entry::committed).sum();
-                (sum != key.state.committed)
-                    .then(|| format!("{} is committed, but the entries add up to {sum}", key.state.committed))
-            }),
-            self.law("what is owed is the sum over the bills", |key| {
-                let sum: i64 = key.bills.values().sum();
-                (sum != key.state.total)
-                    .then(|| format!("the total is {}, but the bills add up to {sum}", key.state.total))
-            }),
-            self.law("what no entry holds is known bill by bill", |key| {
-                let sum: i64 = key.state.residuals.values().map(|part| part.units).sum();
-                let delta = key.state.total - key.state.committed;
-                (sum != delta).then(|| format!("{delta} units are open, but the bills' open parts add up to {sum}"))
-            }),
-            self.law("the parts of an entry add up to its quantity", |key| {
-                let odd = key
-                    .entries
-                    .iter()
-                    .find(|entry| entry.parts.values().map(|part| part.units).sum::<i64>() != entry.quantity)?;
-                Some(format!(
-                    "hour {}: {} units do not divide as said",
-                    odd.hour, odd.quantity
-                ))
-            }),
+        let mut laws: Vec<Law> = KEY_LAWS.iter().map(|law| self.law(law)).collect();
+        laws.extend([
             Law {
-                text: "every record that AWS holds is an entry, with its quantity",
+                text: HELD_IS_ENTERED,
                 violations: self.unexplained.clone(),
             },
-            self.law("no buyer pays more than is committed", |key| {
-                let own = key.billed - key.billed_by_others;
-                (own > key.state.committed)
-                    .then(|| format!("{own} units are billed, but {} are committed", key.state.committed))
-            }),
             Law {
-                text: "nothing was sent that AWS's documents forbid",
+                text: NOTHING_FORBIDDEN,
                 violations: self.violations.clone(),
             },
             Law {
-                text: "a bill's units are on its keys as its manifest says",
+                text: MANIFESTS_HOLD,
                 violations: self.manifest_violations(rest),
             },
-        ];
+        ]);
         if rest == Rest::Quiet {
-            laws.push(
-                self.law("every accepted unit is billed, and no other that could not be", |key| {
-                    let sum = |states: &[EntryState]| -> i64 {
-                        let of = |entry: &&Entry| states.contains(&entry.state);
-                        key.entries.iter().filter(of).map(|entry| entry.quantity).sum()
-                    };
-                    let accepted = sum(&[EntryState::Accepted]);
-                    // AWS may hold what nobody knows of, and what it called a duplicate of itself.
-                    let possible = accepted + sum(&[EntryState::Unknown, EntryState::Conflict]);
-                    let own = key.billed - key.billed_by_others;
-                    (own < accepted || own > possible).then(|| {
-                        format!("{own} units are billed, but {accepted} were accepted, and {possible} could have been")
-                    })
-                }),
-            );
-            laws.push(self.law(
-                "at rest, everything owed is billed, unless the key says why not",
-                |key| {
-                    let explained = key.state.blocked.is_some()
-                        || key.state.conflicts > 0
-                        || key.entries.iter().any(|entry| entry.state == EntryState::Unknown);
-                    let own = key.billed - key.billed_by_others;
-                    (own < key.state.total && !explained)
-                        .then(|| format!("{} units are owed, but only {own} are billed", key.state.total))
-                },
-            ));
+            laws.extend(KEY_LAWS_AT_REST.iter().map(|law| self.law(law)));
         }
         laws
     }
 
-    fn law(&self, text: &'static str, broken: impl Fn(&KeyReport) -> Option<String>) -> Law {
-        let named = |key: &KeyReport| format!("{} of {}", key.state.key.dimension, key.state.key.buyer.customer());
-        let violations = self
-            .keys
-            .values()
-            .filter_map(|key| broken(key).map(|what| format!("{}: {what}", named(key))))
-            .collect();
-        Law { text, violations }
+    fn law(&self, law: &KeyLaw) -> Law {
+        let broken = |key: &KeyReport| (law.broken)(key).map(|what| format!("{}: {what}", key.name()));
+        Law {
+            text: law.text,
+            violations: self.keys.values().filter_map(broken).collect(),
+        }
     }
 
     fn manifest_violations(&self, rest: Rest) -> Vec<String> {
@@ -275,7 +334,8 @@ impl Ledger {
     }
 }
 
-fn hash_of(record: &marketplace::UsageKey) -> KeyHash {
+/// The ledger's name for a key of AWS's.
+pub fn hash_of(record: &marketplace::UsageKey) -> KeyHash {
     let customer = record.customer.as_str().to_owned();
     let buyer = match (&record.identity, &record.customer) {
         (Identity::License(license_arn), _) => Buyer::License {

@@ -1,6 +1,6 @@
 //! What the messages of one batch share: the instant, what was read already, and what each has done so far.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
@@ -29,12 +29,13 @@ pub(super) const TRIES_MAX: usize = 20;
 pub(super) struct Batch<'a> {
     pub(super) outbill: &'a Outbill,
     pub(super) now: Timestamp,
-    configurations: Mutex<HashMap<OrganizationId, Arc<Vec<IntegrationConfiguration>>>>,
-    failing: Mutex<HashMap<OrganizationId, Arc<Failing>>>,
-    /// Entries that this batch sends already: a second message about them starts no second attempt.
-    claimed: std::sync::Mutex<HashSet<EntryName>>,
+    configurations: Mutex<BTreeMap<OrganizationId, Arc<Vec<IntegrationConfiguration>>>>,
+    failing: Mutex<BTreeMap<OrganizationId, Arc<Failing>>>,
+    /// Entries that this batch sends, each reserved before its claim or attempt is written: a second message about one starts no second
+    /// attempt beside the first.
+    reserved: std::sync::Mutex<BTreeSet<EntryName>>,
     /// Configurations with failures that were counted after their rows were read.
-    counted: std::sync::Mutex<HashSet<ConfigurationId>>,
+    counted: std::sync::Mutex<BTreeSet<ConfigurationId>>,
 }
 
 impl<'a> Batch<'a> {
@@ -44,7 +45,7 @@ impl<'a> Batch<'a> {
             now,
             configurations: Mutex::default(),
             failing: Mutex::default(),
-            claimed: std::sync::Mutex::default(),
+            reserved: std::sync::Mutex::default(),
             counted: std::sync::Mutex::default(),
         }
     }
@@ -86,11 +87,20 @@ impl<'a> Batch<'a> {
         })
     }
 
-    pub(super) fn sends(&self, name: &EntryName) -> bool {
-        self.claimed
+    /// Reserves an entry for the message that asks; false: another message of the batch sends it.
+    pub(super) fn reserve(&self, name: &EntryName) -> bool {
+        self.reserved
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .contains(name)
+            .insert(name.clone())
+    }
+
+    /// Gives an entry back that was not claimed after all.
+    pub(super) fn give_back(&self, name: &EntryName) {
+        self.reserved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 
     /// Remembers that a failure of the configuration is counted in this batch.
@@ -179,14 +189,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn claim(&mut self, batch: &Batch<'_>, claim: Claim) {
-        let name = entry_name(&claim);
-        batch
-            .claimed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.clone());
-        self.claimed.push(name);
+    /// A claim of an entry that was reserved.
+    pub(super) fn claim(&mut self, claim: Claim) {
+        self.claimed.push(entry_name(&claim));
         self.claims.push(claim);
     }
 

@@ -2,24 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::DispatchError;
 use super::batch::{Batch, Draft, KeyDraft, MappingsRead, Progress, RunDraft, TRIES_MAX};
 use super::keys::{self, KeyWork};
 use super::receive::ReceivedBill;
+use super::{DispatchError, deletion};
 use crate::decisions::advance::{self, Advance, Incoming, Mode, Standing};
-use crate::decisions::claim;
+use crate::decisions::claim::{self, Reason};
 use crate::decisions::conclusion::Outcome;
-use crate::decisions::eligibility::{self, Refusal};
+use crate::decisions::eligibility;
 use crate::decisions::target::{self, Mappings, Target};
 use crate::decisions::totals::{self, Place, SourceTotal};
 use crate::decisions::validation::{Culprit, EntityReference, Invalid};
 use crate::effects::ledger::{KeyChange, KeyRow, LedgerError};
 use crate::effects::m3ter::M3terError;
 use crate::values::account::Account;
-use crate::values::bill::{Bill, BillReference, Head};
+use crate::values::bill::{Bill, BillReference};
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{Connection, KeyState, Origin};
-use crate::values::ids::{AccountId, ConfigurationId, CredentialId, RunId};
+use crate::values::ids::{ConfigurationId, CredentialId, RunId};
 use crate::values::manifest::{Manifest, Source, SplitKind};
 use crate::values::marketplace_configuration::{MarketplaceConfiguration, Split};
 use crate::values::message::Change;
@@ -54,7 +54,12 @@ pub(super) async fn bill(
                     run: &run,
                 };
                 let draft = match story.admit(known.as_ref(), owner.as_ref()).await? {
-                    Err(outcome) => Draft::Decided(outcome),
+                    Err(outcome) => match &known {
+                        Some(manifest) if story.lifts(manifest, &outcome) => {
+                            story.lift(manifest, outcome, progress).await?
+                        }
+                        Some(_) | None => Draft::Decided(outcome),
+                    },
                     Ok(marketplace) => {
                         owner = Some(configuration.id.clone());
                         let (draft, manifest) = story.meter(known.clone(), &marketplace, progress).await?;
@@ -69,7 +74,7 @@ pub(super) async fn bill(
             Ok(())
         }
         Change::Deleted { bill, head, account } => {
-            delete(batch, received, bill, *head, account.as_ref(), manifest, progress).await
+            deletion::delete(batch, received, bill, *head, account.as_ref(), manifest, progress).await
         }
     }
 }
@@ -83,7 +88,7 @@ pub(super) fn is_meant(
     only.is_none_or(|only| *only == configuration.id || all.iter().all(|other| other.id != *only))
 }
 
-fn run_draft(
+pub(super) fn run_draft(
     received: &ReceivedBill,
     bill: &BillReference,
     configuration: &IntegrationConfiguration,
@@ -414,6 +419,36 @@ impl Story<'_> {
         ))
     }
 
+    /// Whether a replay of a version that is not the newest any more has something to do: what the newest counts stands, but what stopped its
+    /// keys is lifted. The run that waited for that may be of an older version than the one that was counted last.
+    fn lifts(&self, manifest: &Manifest, outcome: &Outcome) -> bool {
+        let replayed = matches!(self.received.mode, Mode::Apply | Mode::Remap);
+        let owns = manifest.owner.as_ref() == Some(&self.configuration.id);
+        replayed && owns && self.configuration.enabled && matches!(outcome, Outcome::Ignored(_))
+    }
+
+    async fn lift(
+        &self,
+        manifest: &Manifest,
+        ignored: Outcome,
+        progress: &mut Progress,
+    ) -> Result<Draft, DispatchError> {
+        let keys: Vec<KeyHash> = manifest.keys.keys().cloned().collect();
+        let rows = self.batch.outbill.ledger.key_rows(&manifest.bill, &keys).await?;
+        let lifters = lifters(manifest, self.configuration);
+        let drafts = self.claim(manifest, rows, Renewed::No, &lifters, progress).await?;
+        Ok(match drafts {
+            Some(keys)
+                if keys
+                    .iter()
+                    .any(|key| !key.entries.is_empty() || key.claim == Reason::Blocked) =>
+            {
+                Draft::Metered(keys)
+            }
+            Some(_) | None => Draft::Decided(ignored),
+        })
+    }
+
     async fn claim(
         &self,
         manifest: &Manifest,
@@ -472,6 +507,23 @@ impl KeyRun<'_> {
     }
 }
 
+/// What could lift a block of each key of a bill: the mappings that led there, the account's, and the configuration.
+pub(super) fn lifters(manifest: &Manifest, configuration: &IntegrationConfiguration) -> BTreeMap<KeyHash, Vec<String>> {
+    let mut always = vec![waits_for_configuration(configuration)];
+    always.extend(
+        manifest
+            .account
+            .as_ref()
+            .map(|account| EntityReference::account(account).waiting_name()),
+    );
+    let mut lifters: BTreeMap<KeyHash, Vec<String>> = BTreeMap::new();
+    for (source, placement) in &manifest.sources {
+        let names = lifters.entry(placement.key.clone()).or_insert_with(|| always.clone());
+        names.extend(target::entities(source).iter().map(EntityReference::waiting_name));
+    }
+    lifters
+}
+
 /// Under this name runs wait for a configuration to be enabled, connected or changed.
 pub(super) fn waits_for_configuration(configuration: &IntegrationConfiguration) -> String {
     format!("CONFIG#{}", configuration.id)
@@ -487,75 +539,4 @@ fn split_kind(split: &Split) -> SplitKind {
         Split::PerProduct => SplitKind::ItemPerProduct,
         Split::PerAggregation => SplitKind::ItemPerAggregation,
     }
-}
-
-/// A deletion: every key to 0, a tombstone, and a run for each configuration. Eligibility and mappings are not asked.
-async fn delete(
-    batch: &Batch<'_>,
-    received: &ReceivedBill,
-    bill: &BillReference,
-    head: Head,
-    account: Option<&AccountId>,
-    manifest: Option<Manifest>,
-    progress: &mut Progress,
-) -> Result<(), DispatchError> {
-    let mut known = manifest;
-    let mut written = None;
-    for _ in 0..TRIES_MAX {
-        match advance::delete(known.as_ref(), bill, head, account, batch.now) {
-            Advance::Changed { manifest, .. } => {
-                if batch.outbill.ledger.advance(&manifest).await? {
-                    written = Some(*manifest);
-                    break;
-                }
-                known = batch.outbill.ledger.manifest(bill).await?;
-            }
-            Advance::Unchanged | Advance::EqualButOther => {
-                written = known.take();
-                break;
-            }
-        }
-    }
-    let Some(manifest) = written else {
-        return Err(DispatchError::BillContended {
-            bill: bill.to_string(),
-            tries: TRIES_MAX,
-        });
-    };
-    let configurations = batch.configurations(&bill.organization).await?;
-    let owner = configurations
-        .iter()
-        .find(|configuration| manifest.owner.as_ref() == Some(&configuration.id));
-    let run = batch.new_run()?;
-    let hashes: Vec<KeyHash> = manifest.keys.keys().cloned().collect();
-    let rows = batch.outbill.ledger.key_rows(bill, &hashes).await?;
-    let claiming = owner.filter(|owner| owner.enabled);
-    let credential = claiming.and_then(|owner| owner.credential.as_ref());
-    let key_run = claiming.zip(credential).map(|(configuration, credential)| KeyRun {
-        configuration,
-        credential,
-        run: &run,
-    });
-    let work = KeyWork {
-        manifest: &manifest,
-        run: key_run,
-        resumes: false,
-        unblocks: false,
-        waits_for: &BTreeMap::new(),
-    };
-    let drafts = keys::apply(batch, &work, rows, progress).await?.unwrap_or_default();
-    let mut drafts = Some(drafts);
-    for configuration in configurations.iter() {
-        let (run, keys) = match owner {
-            Some(owner) if owner.id == configuration.id => (run.clone(), drafts.take().unwrap_or_default()),
-            Some(_) | None => (batch.new_run()?, Vec::new()),
-        };
-        let draft = if configuration.enabled {
-            Draft::Metered(keys)
-        } else {
-            Draft::Decided(Outcome::Refused(Refusal::Disabled))
-        };
-        progress.runs.push(run_draft(received, bill, configuration, run, draft));
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The end of a message: its runs with their logs, events and tallies, and whether the queue should bring it again.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -42,10 +42,17 @@ pub(super) async fn finish(
         .any(|name| settled.entries.get(name).is_none_or(|settlement| settlement.again));
     let again = unanswered && delivery.receives < QUEUE_REPEATS_MAX;
     for draft in progress.runs {
-        if delivery.receives > 1 && is_told_already(batch, &draft, settled).await? {
-            continue;
+        let earlier = match delivery.receives {
+            0 | 1 => None,
+            _ => told_already(batch, &draft, settled).await?,
+        };
+        match earlier {
+            Some(earlier) => {
+                let names = waits_for(&draft, settled);
+                wait(batch, &draft.bill, &earlier, &draft.head, &names).await?;
+            }
+            None => run(batch, draft, settled).await?,
         }
-        run(batch, draft, settled).await?;
     }
     if let Some(error) = progress.failed {
         report(&delivery.id, &error);
@@ -54,11 +61,11 @@ pub(super) async fn finish(
     Ok(if again { Disposition::Retry } else { Disposition::Done })
 }
 
-/// Whether a delivery that came again only sent again what an earlier one had claimed. That one's run is this bill event's run, and is told
-/// how its entries fared.
-async fn is_told_already(batch: &Batch<'_>, draft: &RunDraft, settled: &Settled) -> Result<bool, DispatchError> {
+/// The run of an earlier delivery, where this one only sent again what that one had claimed for the same version of the bill. It is this
+/// bill event's run, and is told how its entries fared; what it waits for is written again, because it may have ended before that.
+async fn told_already(batch: &Batch<'_>, draft: &RunDraft, settled: &Settled) -> Result<Option<RunId>, DispatchError> {
     let (Draft::Metered(keys) | Draft::EqualButOther(keys)) = &draft.draft else {
-        return Ok(false);
+        return Ok(None);
     };
     let names: Vec<EntryName> = keys
         .iter()
@@ -74,18 +81,31 @@ async fn is_told_already(batch: &Batch<'_>, draft: &RunDraft, settled: &Settled)
             {
                 earlier = Some(origin);
             }
-            Some(_) | None => return Ok(false),
+            Some(_) | None => return Ok(None),
         }
     }
-    Ok(match earlier {
-        Some(origin) => batch
-            .outbill
-            .runs
-            .get(&origin.bill.organization, &origin.run)
-            .await?
-            .is_some(),
-        None => false,
-    })
+    let Some(origin) = earlier else {
+        return Ok(None);
+    };
+    let told = batch.outbill.runs.get(&origin.bill.organization, &origin.run).await?;
+    Ok(told
+        .filter(|told| told.entity_version == draft.head)
+        .map(|told| told.id))
+}
+
+/// Lets a run wait for each of `names`.
+pub(super) async fn wait(
+    batch: &Batch<'_>,
+    bill: &BillReference,
+    run: &RunId,
+    head: &str,
+    names: &[String],
+) -> Result<(), DispatchError> {
+    for what in names {
+        let waiting = &batch.outbill.waiting;
+        waiting.put(&bill.organization, what, &bill.bill, run, head).await?;
+    }
+    Ok(())
 }
 
 async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<(), DispatchError> {
@@ -128,6 +148,7 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
         organization: organization.clone(),
         entity_type: ENTITY_TYPE.to_owned(),
         entity_id: draft.bill.bill.as_str().to_owned(),
+        entity_version: draft.head.clone(),
         status: conclusion.status,
         destination: draft.configuration.destination,
         destination_id: Some(draft.configuration.id.as_str().to_owned()),
@@ -148,13 +169,7 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
         account: draft.account.as_ref(),
     };
     conclude(batch, &draft.configuration, &about, &conclusion).await?;
-    for what in &waits_for {
-        batch
-            .outbill
-            .waiting
-            .put(organization, what, &draft.bill.bill, &draft.run, &draft.head)
-            .await?;
-    }
+    wait(batch, &draft.bill, &draft.run, &draft.head, &waits_for).await?;
     if came_meanwhile(batch, &draft.configuration, &outcome, &read).await? {
         batch.outbill.queue.send(&replay_of(organization, &draft.run)).await?;
     }
@@ -402,7 +417,7 @@ pub(super) fn dimension(settlement: &Settlement) -> String {
 }
 
 fn exchanges(keys: &[KeyDraft], settled: &Settled) -> Vec<Exchange> {
-    let names: HashSet<EntryName> = keys
+    let names: BTreeSet<EntryName> = keys
         .iter()
         .flat_map(|key| settlements(key, settled).map(|settlement| (key.key.clone(), settlement.entry.hour)))
         .collect();

@@ -3,8 +3,8 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 
-use super::DispatchError;
 use super::batch::{Batch, Progress, TRIES_MAX};
+use super::{DispatchError, keys};
 use crate::decisions::claim::{self, ConnectionHealth, Hours};
 use crate::effects::ledger::{Claim, KeyChange, Ledger, LedgerError, Recorded, new_entry};
 use crate::values::entry::{Attempt, KeyState};
@@ -49,7 +49,7 @@ pub(super) async fn page(
 ) -> Result<(), DispatchError> {
     let mut attempts = Vec::new();
     for (key, hour) in entries {
-        if !batch.sends(&(key.clone(), *hour)) {
+        if batch.reserve(&(key.clone(), *hour)) {
             attempts.push(batch.outbill.ledger.start_attempt(key, *hour, batch.now));
         }
     }
@@ -59,7 +59,7 @@ pub(super) async fn page(
         .await?;
     for attempt in attempts.into_iter().flatten() {
         match attempt {
-            Ok(claim) => progress.claim(batch, claim),
+            Ok(claim) => progress.claim(claim),
             Err(closed) => progress.closed.push(closed),
         }
     }
@@ -105,7 +105,7 @@ async fn claim_all(
         .try_collect()
         .await?;
     for claim in claims.into_iter().flatten() {
-        progress.claim(batch, claim);
+        progress.claim(claim);
     }
     Ok(())
 }
@@ -149,7 +149,7 @@ async fn claim_gathered(
             units: None,
             entries,
         };
-        let applied = batch.outbill.ledger.apply(None, vec![change], batch.now).await?;
+        let applied = keys::reserved(batch, None, vec![change]).await?;
         if applied.outdated.is_empty() {
             return Ok(applied.claims);
         }

@@ -3,13 +3,13 @@
 //! Done again it finds everything counted and claims nothing twice. A claim whose transaction happened although its answer was lost is
 //! found by the run that made it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::DispatchError;
-use super::batch::{Batch, KeyDraft, Progress, TRIES_MAX};
+use super::batch::{Batch, EntryName, KeyDraft, Progress, TRIES_MAX, entry_name};
 use super::bill::KeyRun;
 use crate::decisions::claim::{self, ClaimPlan, ConnectionHealth, Hours, Reason};
-use crate::effects::ledger::{Guard, KeyChange, KeyRow, LedgerError, new_entry};
+use crate::effects::ledger::{Applied, Guard, KeyChange, KeyRow, LedgerError, new_entry};
 use crate::values::amount::Units;
 use crate::values::entry::{Attempt, KeyState};
 use crate::values::manifest::{Manifest, TouchedKey};
@@ -68,12 +68,12 @@ pub(super) async fn apply(
             }
             changes.extend(change);
         }
-        let applied = ledger.apply(Some(&guard), changes, batch.now).await?;
+        let applied = reserved(batch, Some(&guard), changes).await?;
         for claim in applied.claims {
             if let Some(draft) = drafts.get_mut(&claim.entry().key.hash()) {
                 draft.entries.push(claim.entry().hour);
             }
-            progress.claim(batch, claim);
+            progress.claim(claim);
         }
         if applied.overtaken {
             return Ok(None);
@@ -97,6 +97,25 @@ pub(super) async fn apply(
         }
     }
     Ok(Some(drafts.into_values().collect()))
+}
+
+/// Applies changes whose entries are reserved first: whoever sees one of them pending knows that it is about to be sent.
+pub(super) async fn reserved(
+    batch: &Batch<'_>,
+    guard: Option<&Guard>,
+    changes: Vec<KeyChange>,
+) -> Result<Applied, DispatchError> {
+    let mut names: Vec<EntryName> = Vec::new();
+    for change in &changes {
+        let own = change.entries.iter().map(|entry| (change.hash(), entry.hour));
+        names.extend(own.filter(|name| batch.reserve(name)));
+    }
+    let applied = batch.outbill.ledger.apply(guard, changes, batch.now).await?;
+    let claimed: BTreeSet<EntryName> = applied.claims.iter().map(entry_name).collect();
+    for name in names.iter().filter(|name| !claimed.contains(name)) {
+        batch.give_back(name);
+    }
+    Ok(applied)
 }
 
 /// What one key needs. `None`: the bill has nothing on it and never had.
@@ -168,10 +187,10 @@ async fn own_claims(
         return Ok(());
     };
     for claim in batch.outbill.ledger.claims_of_run(key, run.run, batch.now).await? {
-        if !batch.sends(&(key.clone(), claim.entry().hour)) {
+        if batch.reserve(&(key.clone(), claim.entry().hour)) {
             draft.entries.push(claim.entry().hour);
             draft.claim = Reason::Claimed;
-            progress.claim(batch, claim);
+            progress.claim(claim);
         }
     }
     Ok(())
@@ -184,14 +203,14 @@ async fn resume(batch: &Batch<'_>, draft: &mut KeyDraft, progress: &mut Progress
         if draft.entries.contains(&entry.hour) {
             continue;
         }
-        if batch.sends(&(draft.key.clone(), entry.hour)) {
+        if !batch.reserve(&(draft.key.clone(), entry.hour)) {
             draft.entries.push(entry.hour);
             continue;
         }
         match ledger.start_attempt(&draft.key, entry.hour, batch.now).await? {
             Some(Ok(claim)) => {
                 draft.entries.push(entry.hour);
-                progress.claim(batch, claim);
+                progress.claim(claim);
             }
             Some(Err(closed)) => {
                 draft.entries.push(entry.hour);

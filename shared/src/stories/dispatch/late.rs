@@ -3,19 +3,17 @@
 //! A run is concluded anew on everything that it had to do with, not on the entries that were answered just now: its log has the rest. So a
 //! run that failed for one dimension does not pass because another is accepted, and one with two dimensions ends with the later of them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::DispatchError;
 use super::batch::{Batch, EntryName};
-use super::bill::waits_for_configuration;
-use super::finish::{About, ENTITY_TYPE, conclude, dimension, entry_outcome, is_final, keys_log};
+use super::bill::lifters;
+use super::finish::{self, About, ENTITY_TYPE, conclude, dimension, entry_outcome, is_final, keys_log};
 use super::settle::{Settled, Settlement};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, EntryOutcome, KeyOutcome, Outcome};
-use crate::decisions::target;
-use crate::decisions::validation::EntityReference;
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::runs::RunFilter;
 use crate::effects::table::PageRequest;
@@ -31,7 +29,7 @@ use crate::values::usage_key::KeyHash;
 const SUPERSEDED_MAX: usize = 50;
 
 /// Tells the runs that are not of this batch.
-pub(super) async fn late(batch: &Batch<'_>, own: &HashSet<RunId>, settled: &Settled) -> Result<(), DispatchError> {
+pub(super) async fn late(batch: &Batch<'_>, own: &BTreeSet<RunId>, settled: &Settled) -> Result<(), DispatchError> {
     let mut by_run: BTreeMap<(BillReference, String), Vec<(&EntryName, &Settlement)>> = BTreeMap::new();
     for (name, settlement) in &settled.entries {
         let origin = &settlement.entry.origin;
@@ -66,7 +64,7 @@ async fn tell(
     let log = batch.outbill.runs.log(organization, &origin.run).await?;
     let outcome = Outcome::Metered(known_now(&log, entries));
     let conclusion = conclusion::conclude(&outcome);
-    let names: HashSet<&EntryName> = entries.iter().map(|(name, _)| *name).collect();
+    let names: BTreeSet<&EntryName> = entries.iter().map(|(name, _)| *name).collect();
     let exchanges: Vec<&Exchange> = settled
         .exchanges
         .iter()
@@ -233,18 +231,9 @@ async fn wait(
     let Some(manifest) = batch.outbill.ledger.manifest(&origin.bill).await? else {
         return Ok(());
     };
-    let sources = manifest.sources.iter().filter(|(_, placement)| placement.key == *key);
-    let mut entities: Vec<EntityReference> = sources.flat_map(|(source, _)| target::entities(source)).collect();
-    entities.extend(manifest.account.as_ref().map(EntityReference::account));
-    let mut names: Vec<String> = entities.iter().map(EntityReference::waiting_name).collect();
-    names.push(waits_for_configuration(configuration));
-    let (organization, bill) = (&origin.bill.organization, &origin.bill.bill);
-    for what in names {
-        batch
-            .outbill
-            .waiting
-            .put(organization, &what, bill, &origin.run, &manifest.head.sort_text())
-            .await?;
-    }
+    let mut names = lifters(&manifest, configuration);
+    let head = manifest.head.sort_text();
+    let names = names.remove(key).unwrap_or_default();
+    finish::wait(batch, &origin.bill, &origin.run, &head, &names).await?;
     Ok(())
 }

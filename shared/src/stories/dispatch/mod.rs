@@ -11,6 +11,7 @@
 
 mod batch;
 mod bill;
+mod deletion;
 mod finish;
 mod flush;
 mod keys;
@@ -19,7 +20,7 @@ mod receive;
 mod settle;
 mod unreadable;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
@@ -88,7 +89,7 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
     let mut progress: Vec<Progress> = prepare(&batch, deliveries).await;
     let settled = isolated(settle::settle(&batch, &mut progress)).await;
     let settled = settled.and_then(|outcome| outcome);
-    let own: HashSet<RunId> = progress
+    let own: BTreeSet<RunId> = progress
         .iter()
         .flat_map(|progress| progress.runs.iter().map(|draft| draft.run.clone()))
         .collect();

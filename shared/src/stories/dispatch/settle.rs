@@ -1,6 +1,6 @@
 //! Claims out, answers in: everything a batch claimed is submitted together, and every answer recorded.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::{Batch, EntryName, Progress, entry_name};
 use super::{DispatchError, report};
@@ -30,7 +30,7 @@ pub(super) struct Settlement {
 /// How a batch ended.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
-    pub(super) entries: HashMap<EntryName, Settlement>,
+    pub(super) entries: BTreeMap<EntryName, Settlement>,
     pub(super) exchanges: Vec<Exchange>,
 }
 
@@ -70,8 +70,8 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
 async fn credentials(
     batch: &Batch<'_>,
     claims: &[Claim],
-) -> HashMap<Connection, Result<IntegrationCredential, Answer>> {
-    let mut found = HashMap::new();
+) -> BTreeMap<Connection, Result<IntegrationCredential, Answer>> {
+    let mut found = BTreeMap::new();
     for claim in claims {
         let origin = &claim.entry().origin;
         if !found.contains_key(&origin.connection) {
@@ -186,7 +186,7 @@ fn told(answer: &Answer) -> (Option<ConnectionRefusal>, Option<String>, bool) {
 /// Marks the connections that AWS refused, and takes the mark from those it answered on. A mark is a brake, not a record of money: if it
 /// cannot be written, the next call meets the same refusal.
 async fn mark(batch: &Batch<'_>, answers: &[(Claim, Answer)]) {
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     for (claim, answer) in answers {
         let connection = &claim.entry().origin.connection;
         let refused = match answer {

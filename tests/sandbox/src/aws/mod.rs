@@ -24,11 +24,13 @@ use axum::http::header::{CONTENT_TYPE, DATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use jiff::Timestamp;
 use serde_json::Value;
 
 pub use checksums::{md5_of_attributes, md5_of_text};
 pub use dynamodb::{Engine, EngineClient, EngineError};
-pub use identity::HOME_ACCOUNT;
+pub use identity::{Caller, HOME_ACCOUNT};
+pub use metering::Thoroughness;
 pub use sqs::{MESSAGE_BYTES_MAX, check_size, queue_arn, queue_url, system_attributes};
 pub use wire::WireError;
 
@@ -37,8 +39,6 @@ use crate::m3ter::{self, Wanted};
 use crate::requests::Requests;
 use crate::serve::lost;
 use crate::world::World;
-use identity::Caller;
-use metering::Thoroughness;
 use wire::{Protocol, json_response};
 
 /// The largest request body that is read: DynamoDB's limit, the largest of all.
@@ -76,7 +76,8 @@ pub fn router(aws: Aws) -> Router {
 }
 
 /// A request, as far as it decides who answers.
-enum Asked {
+#[derive(Debug)]
+pub enum Asked {
     DynamoDb(String),
     Metering(String),
     Sqs(String),
@@ -87,7 +88,8 @@ enum Asked {
 }
 
 impl Asked {
-    fn of(parts: &Parts, body: &[u8]) -> Option<Asked> {
+    /// Reads it off a request; none: the sandbox stands in for no such service.
+    pub fn of(parts: &Parts, body: &[u8]) -> Option<Asked> {
         let path = parts.uri.path();
         if let Some(rest) = path.strip_prefix("/m3ter/") {
             return Some(Asked::M3ter(Wanted::from_path(&parts.method, rest)));
@@ -113,7 +115,8 @@ impl Asked {
         Some(Asked::Sts(action, fields))
     }
 
-    fn service(&self) -> Service {
+    /// Whose request it is.
+    pub fn service(&self) -> Service {
         match self {
             Asked::DynamoDb(_) => Service::DynamoDb,
             Asked::Metering(_) => Service::Metering,
@@ -125,7 +128,8 @@ impl Asked {
         }
     }
 
-    fn action(&self) -> &str {
+    /// What is asked of the service.
+    pub fn action(&self) -> &str {
         match self {
             Asked::DynamoDb(action)
             | Asked::Metering(action)
@@ -161,11 +165,16 @@ async fn handle(State(aws): State<Arc<Aws>>, request: Request) -> Response {
         }
         .response(Protocol::Json11),
     };
-    let date = aws.world.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    date(&mut response, aws.world.now());
+    response
+}
+
+/// Writes AWS's clock onto an answer.
+pub fn date(response: &mut Response, now: Timestamp) {
+    let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     if let Ok(date) = HeaderValue::from_str(&date) {
         response.headers_mut().insert(DATE, date);
     }
-    response
 }
 
 async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
@@ -184,32 +193,73 @@ async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
     match aws.faults.hit(service, asked.action()) {
         None => effect(aws, &asked, parts, body, Thoroughness::Whole).await,
         Some(FaultKind::Unprocessed) => effect(aws, &asked, parts, body, Thoroughness::Partial).await,
-        Some(FaultKind::Conflict) => dynamodb::conflict(&body),
         Some(FaultKind::LostRequest) => lost(),
         Some(FaultKind::LostAnswer) => {
             effect(aws, &asked, parts, body, Thoroughness::Whole).await;
             lost()
         }
-        Some(FaultKind::Throttle) => fault(service, 400, throttle_code(service), "Rate exceeded"),
-        Some(FaultKind::Error) => fault(service, 500, error_code(service), "a fault was asked for"),
-        Some(FaultKind::AccessDenied) => fault(service, 400, denied_code(service), "a fault was asked for"),
+        Some(FaultKind::Conflict) => refusal(service, Refused::Conflict, &body),
+        Some(FaultKind::Throttle) => refusal(service, Refused::Throttled, &body),
+        Some(FaultKind::Error) => refusal(service, Refused::InternalError, &body),
+        Some(FaultKind::AccessDenied) => refusal(service, Refused::AccessDenied, &body),
+    }
+}
+
+/// How a service answers without doing anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// As throttled.
+    Throttled,
+    /// As an error of its own.
+    InternalError,
+    /// As access denied.
+    AccessDenied,
+    /// As a transaction that another one is in the way of.
+    Conflict,
+}
+
+/// The answer of a service that does nothing.
+pub fn refusal(service: Service, refused: Refused, body: &[u8]) -> Response {
+    match refused {
+        Refused::Throttled => fault(service, 400, throttle_code(service), "Rate exceeded"),
+        Refused::InternalError => fault(service, 500, error_code(service), "a fault was asked for"),
+        Refused::AccessDenied => fault(service, 400, denied_code(service), "a fault was asked for"),
+        Refused::Conflict => dynamodb::conflict(body),
     }
 }
 
 async fn effect(aws: &Aws, asked: &Asked, parts: &Parts, body: Bytes, thoroughness: Thoroughness) -> Response {
+    match asked {
+        Asked::DynamoDb(_) => aws.engine.forward(&parts.headers, body).await,
+        _ => stand_in(&aws.world, &aws.own_url, asked, parts, &body, thoroughness),
+    }
+}
+
+/// The answer of every service but DynamoDB, whose engine is not part of the world.
+pub fn stand_in(
+    world: &World,
+    own_url: &str,
+    asked: &Asked,
+    parts: &Parts,
+    body: &[u8],
+    thoroughness: Thoroughness,
+) -> Response {
     let protocol = protocol_of(asked.service());
     let caller = Caller::from_headers(&parts.headers);
     let answered: Result<Value, WireError> = match asked {
-        Asked::DynamoDb(_) => return aws.engine.forward(&parts.headers, body).await,
-        Asked::M3ter(wanted) => return m3ter::answer(&aws.world, wanted, &parts.headers),
+        Asked::DynamoDb(action) => Err(WireError::caller(
+            "UnknownOperationException",
+            format!("{action} is for the database engine"),
+        )),
+        Asked::M3ter(wanted) => return m3ter::answer(world, wanted, &parts.headers),
         Asked::Sts(action, fields) => {
-            return sts::answer(&aws.world, action, fields, caller.as_ref())
+            return sts::answer(world, action, fields, caller.as_ref())
                 .unwrap_or_else(|error| error.response(protocol));
         }
-        Asked::Metering(action) => metering::answer(&aws.world, action, caller.as_ref(), &body, thoroughness),
-        Asked::Sqs(action) => sqs::answer(&aws.world, action, &body, &aws.own_url),
-        Asked::SecretsManager(action) => secretsmanager::answer(&aws.world, action, &body),
-        Asked::Ses => ses::answer(&aws.world, &body),
+        Asked::Metering(action) => metering::answer(world, action, caller.as_ref(), body, thoroughness),
+        Asked::Sqs(action) => sqs::answer(world, action, body, own_url),
+        Asked::SecretsManager(action) => secretsmanager::answer(world, action, body),
+        Asked::Ses => ses::answer(world, body),
     };
     match answered {
         Ok(body) => json_response(protocol, StatusCode::OK, &body),

@@ -10,6 +10,7 @@ use aws_sdk_marketplacemetering::config::retry::RetryConfig;
 use aws_sdk_marketplacemetering::config::timeout::TimeoutConfig;
 
 use super::pace::Pace;
+use crate::effects::random::Random;
 use crate::values::credential::{AwsRole, IntegrationCredential};
 use crate::values::entry::Connection;
 
@@ -24,6 +25,7 @@ const OWN_ACCOUNT: &str = "own";
 #[derive(Debug, Clone)]
 pub struct AwsMarketplace {
     sdk: SdkConfig,
+    pub(super) random: Random,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -42,9 +44,11 @@ pub(super) struct Paced {
 }
 
 impl AwsMarketplace {
-    pub fn new(sdk: &SdkConfig) -> AwsMarketplace {
+    /// Signs with what `sdk` says; pauses between tries differ by `random`.
+    pub fn new(sdk: &SdkConfig, random: Random) -> AwsMarketplace {
         AwsMarketplace {
             sdk: sdk.clone(),
+            random,
             kept: Arc::default(),
         }
     }

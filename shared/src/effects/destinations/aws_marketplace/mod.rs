@@ -105,7 +105,7 @@ impl AwsMarketplace {
                     });
                     submission.answers.extend(done);
                     if !again.is_empty() {
-                        tokio::time::sleep(pace::jittered(NOT_TAKEN_PAUSE, tries)).await;
+                        tokio::time::sleep(pace::jittered(NOT_TAKEN_PAUSE, tries, &self.random)).await;
                         waiting.push((
                             again.into_iter().map(|(claim, _)| claim).collect(),
                             tries.saturating_add(1),
@@ -125,7 +125,7 @@ impl AwsMarketplace {
                     }
                 }
                 Called::All(Answer::NotTaken { .. }) if tries < NOT_TAKEN_TRIES_MAX => {
-                    tokio::time::sleep(pace::jittered(NOT_TAKEN_PAUSE, tries)).await;
+                    tokio::time::sleep(pace::jittered(NOT_TAKEN_PAUSE, tries, &self.random)).await;
                     waiting.push((claims, tries.saturating_add(1)));
                 }
                 Called::All(answer) => {

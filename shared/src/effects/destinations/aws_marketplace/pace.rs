@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::effects::random::Random;
+
 //= https://docs.aws.amazon.com/general/latest/gr/aws-marketplace.html
 //# BatchMeterUsage: 10 requests per second, per account and region
 const CALLS_PER_SECOND: u32 = 10;
@@ -39,9 +41,9 @@ impl Pace {
 }
 
 /// A pause that doubles with each try, and differs between workers.
-pub(super) fn jittered(pause: Duration, tries: u32) -> Duration {
+pub(super) fn jittered(pause: Duration, tries: u32, random: &Random) -> Duration {
     let doubled = pause.saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1)));
-    let thousandths = 500_u32.saturating_add(uuid::Uuid::new_v4().as_fields().0 % 1000);
+    let thousandths = 500_u32.saturating_add(random.below(1000));
     doubled.saturating_mul(thousandths) / 1000
 }
 
