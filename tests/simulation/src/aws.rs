@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use crate::books::Books;
 use crate::engine::Engine;
-use crate::history::WORKERS_MAX;
 use crate::network::{Caller, Waiting};
 use crate::variant::{Rewriting, Rewritten, Variant};
 
@@ -23,7 +22,7 @@ pub const ENDPOINT: &str = "http://aws.invalid";
 /// The region of everything.
 pub const REGION: &str = "us-east-1";
 /// The caller that is the seller's API. It makes secrets, which are never from a seed.
-pub const SELLER: Caller = WORKERS_MAX;
+pub const SELLER: Caller = Caller::MAX;
 
 /// AWS's clock.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,8 @@
 //! Many histories, on as many threads as are wanted, and what they showed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::aws::Counts;
 use crate::books::{Violation, laws};
 use crate::history::History;
-use crate::play::{Telling, play};
+use crate::play::{Outcome, Telling, play};
 use crate::variant::Variant;
 
 /// How much is played.
@@ -107,6 +108,38 @@ pub fn run(plan: &Plan, bar: &ProgressBar) -> anyhow::Result<Found> {
     Ok(found)
 }
 
+/// Plays given histories, and gives how each ended, in their order.
+pub fn play_all(histories: &[History]) -> anyhow::Result<Vec<Outcome>> {
+    let next = AtomicUsize::new(0);
+    let ended: Mutex<BTreeMap<usize, anyhow::Result<Outcome>>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..threads() {
+            scope.spawn(|| {
+                while let Some((place, history)) = {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    histories.get(place).map(|history| (place, history))
+                } {
+                    let outcome = play(history, None, Telling::Nothing);
+                    ended
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(place, outcome);
+                }
+            });
+        }
+    });
+    ended
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_values()
+        .collect()
+}
+
+/// As many threads as the machine runs at once.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
 /// A bar that shows histories; plain lines where nobody watches.
 pub fn bar(count: u64) -> ProgressBar {
     let bar = ProgressBar::new(count);
@@ -117,10 +150,21 @@ pub fn bar(count: u64) -> ProgressBar {
 
 /// Law × histories × violations.
 pub fn table(found: &Found) -> Table {
-    let mut table = plain_table(&["law", "histories", "violations"]);
+    let mut table = plain_table(&["law", "histories", "violations", "first seed"]);
     for law in laws() {
-        let violations = found.broken.values().filter(|violation| violation.law == law).count();
-        table.add_row([law.to_owned(), found.histories.to_string(), violations.to_string()]);
+        let of = |(_, violation): &(&u64, &Violation)| violation.law == law;
+        let violations = found.broken.iter().filter(of).count();
+        let first = found
+            .broken
+            .iter()
+            .find(of)
+            .map_or("-".to_owned(), |(seed, _)| seed.to_string());
+        table.add_row([
+            law.to_owned(),
+            found.histories.to_string(),
+            violations.to_string(),
+            first,
+        ]);
     }
     table
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use clap::ValueEnum;
 use simulation::books::Violation;
-use simulation::campaign::{EndsAtFirst, Found, Plan, bar, plain_table, run, summary, table};
+use simulation::campaign::{EndsAtFirst, Found, Plan, bar, plain_table, run, summary, table, threads};
 use simulation::history::History;
 use simulation::play::{Telling, play};
 use simulation::shrink::shrink;
@@ -65,9 +65,7 @@ fn main() -> anyhow::Result<ExitCode> {
         first: options.seed.unwrap_or(0),
         count: options.seeds,
         time: options.minutes.map(|minutes| Duration::from_secs(minutes * 60)),
-        jobs: options
-            .jobs
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        jobs: options.jobs.unwrap_or_else(threads),
         variant: options.variant,
         ends_at_first: EndsAtFirst::No,
     };

@@ -12,6 +12,7 @@ use outbill::Outbill;
 use outbill::effects::table;
 use outbill::values::entry::EntryState;
 use outbill::values::ids::OrganizationId;
+use outbill::values::usage_key::is_aws_account_id;
 use sandbox::Change;
 use sandbox::laws::Ledger;
 use sandbox::queues::QueueName;
@@ -51,6 +52,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// The same for the same history.
     pub digest: u64,
+    /// What the buyers pay in the end for what Outbill sent: dimension, hour, units.
+    pub billed: Vec<(String, Timestamp, i64)>,
     /// What happened, in words, if they were wanted.
     pub lines: Vec<String>,
 }
@@ -77,6 +80,7 @@ pub fn play(history: &History, variant: Option<Variant>, telling: Telling) -> an
             violations: play.stage.aws.books.violations().to_vec(),
             counts: play.stage.aws.counts,
             digest: play.stage.aws.digest,
+            billed: play.billed(),
             lines: play.stage.aws.lines.unwrap_or_default(),
         };
         match went {
@@ -442,6 +446,17 @@ impl Play {
             );
         }
         Ok(())
+    }
+
+    fn billed(&self) -> Vec<(String, Timestamp, i64)> {
+        self.stage.aws.world.read(|holdings| {
+            let held = holdings
+                .marketplace
+                .held()
+                .filter(|(_, held)| held.billed && is_aws_account_id(&held.reported_by));
+            held.map(|(key, held)| (key.dimension.clone(), key.hour, held.quantity))
+                .collect()
+        })
     }
 
     /// Everything that was ever sent comes once more.

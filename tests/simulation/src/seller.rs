@@ -8,7 +8,7 @@
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use marketplace::reckoning::{Key, Reckoning, Rules, Split};
 use outbill::Outbill;
 use outbill::effects::access::Permission;
@@ -46,6 +46,8 @@ pub const BILL_IDS: [(&str, &str); BILLS] = [
     ("first-d", "d"),
     ("next-a", "a"),
 ];
+/// A history that begins so soon after a month's end is about that month's bills.
+const LATE: SignedDuration = SignedDuration::from_hours(7);
 const NEXT_MONTHS_BILL: usize = BILLS - 1;
 /// The bill whose configuration wants it approved.
 const APPROVED_BILL: usize = 4;
@@ -64,7 +66,8 @@ pub struct Seller {
     mappings: Vec<String>,
     versions: BTreeMap<usize, Vec<Version>>,
     deleted: [bool; BILLS],
-    start: Timestamp,
+    /// An instant of the month that most bills are for.
+    first_month: Timestamp,
 }
 
 impl Seller {
@@ -81,7 +84,7 @@ impl Seller {
             mappings: Vec::new(),
             versions: BTreeMap::new(),
             deleted: [false; BILLS],
-            start,
+            first_month: start.saturating_sub(LATE)?,
         };
         let token = seller.token().await?;
         for (name, field, account) in CONFIGURATIONS {
@@ -120,7 +123,8 @@ impl Seller {
         let bill = bill % BILLS;
         let (id, account) = BILL_IDS[bill];
         let versions = self.versions.entry(bill).or_default();
-        let month = jiff::civil::Date::from(self.start.to_zoned(jiff::tz::TimeZone::UTC).datetime()).first_of_month();
+        let month =
+            jiff::civil::Date::from(self.first_month.to_zoned(jiff::tz::TimeZone::UTC).datetime()).first_of_month();
         let month = if bill == NEXT_MONTHS_BILL {
             month.last_of_month().tomorrow().unwrap_or(month)
         } else {

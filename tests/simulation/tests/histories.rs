@@ -1,12 +1,11 @@
 //! The simulation in every test run: random histories for as long as five minutes, at least a thousand; the histories that once broke a law;
 //! and the proof that a seed says everything.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use simulation::campaign::{EndsAtFirst, Plan, run, summary, table};
+use simulation::campaign::{EndsAtFirst, Plan, run, summary, table, threads};
 use simulation::history::History;
 use simulation::play::{Telling, play};
 
@@ -20,7 +19,7 @@ fn random_histories_break_no_law() {
         first: 0,
         count: HISTORIES_MIN,
         time: None,
-        jobs: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        jobs: threads(),
         variant: None,
         ends_at_first: EndsAtFirst::Yes,
     };

@@ -1,10 +1,8 @@
 //! The simulation can fail: every wrong algorithm breaks a law within a few histories, and the right one does not in the same.
 
-use std::num::NonZeroUsize;
-
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use simulation::campaign::{EndsAtFirst, Plan, run};
+use simulation::campaign::{EndsAtFirst, Plan, run, threads};
 use simulation::variant::Variant;
 
 /// Histories within which each variant must be caught. `cargo run --release -p simulation -- --variants` says how many break how many.
@@ -16,7 +14,7 @@ fn every_variant_is_caught() {
         first: 0,
         count: HISTORIES_MAX,
         time: None,
-        jobs: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        jobs: threads(),
         variant: None,
         ends_at_first: EndsAtFirst::Yes,
     };

@@ -31,9 +31,9 @@ pub(super) struct Batch<'a> {
     pub(super) now: Timestamp,
     configurations: Mutex<BTreeMap<OrganizationId, Arc<Vec<IntegrationConfiguration>>>>,
     failing: Mutex<BTreeMap<OrganizationId, Arc<Failing>>>,
-    /// Entries that this batch sends, each reserved before its claim or attempt is written: a second message about one starts no second
-    /// attempt beside the first.
-    reserved: std::sync::Mutex<BTreeSet<EntryName>>,
+    /// Entries that this batch sends, or is about to claim, with how many of its messages are at it. Noted before the claim or the attempt is
+    /// written, so that a second message about an entry starts no second attempt beside the first.
+    reserved: std::sync::Mutex<BTreeMap<EntryName, u32>>,
     /// Configurations with failures that were counted after their rows were read.
     counted: std::sync::Mutex<BTreeSet<ConfigurationId>>,
 }
@@ -87,20 +87,32 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Reserves an entry for the message that asks; false: another message of the batch sends it.
+    /// Reserves an entry for an attempt; false: another message of the batch sends it or is about to claim it.
     pub(super) fn reserve(&self, name: &EntryName) -> bool {
-        self.reserved
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.clone())
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if reserved.contains_key(name) {
+            return false;
+        }
+        reserved.insert(name.clone(), 1);
+        true
     }
 
-    /// Gives an entry back that was not claimed after all.
+    /// Notes that a message is about to claim an entry. Others may be, too; the table decides.
+    pub(super) fn intend(&self, name: &EntryName) {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let intending = reserved.entry(name.clone()).or_insert(0);
+        *intending = intending.saturating_add(1);
+    }
+
+    /// Takes back what a message intended and did not get.
     pub(super) fn give_back(&self, name: &EntryName) {
-        self.reserved
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(intending) = reserved.get_mut(name) {
+            *intending = intending.saturating_sub(1);
+            if *intending == 0 {
+                reserved.remove(name);
+            }
+        }
     }
 
     /// Remembers that a failure of the configuration is counted in this batch.

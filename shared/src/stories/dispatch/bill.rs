@@ -317,7 +317,7 @@ impl Story<'_> {
     ) -> BTreeMap<KeyHash, Vec<String>> {
         let always = [
             EntityReference::account(&self.bill.account).waiting_name(),
-            waits_for_configuration(self.configuration),
+            waits_for_configuration(&self.configuration.id),
         ];
         let mut waits: BTreeMap<KeyHash, Vec<String>> = BTreeMap::new();
         for (source, target) in targets {
@@ -435,7 +435,7 @@ impl Story<'_> {
     ) -> Result<Draft, DispatchError> {
         let keys: Vec<KeyHash> = manifest.keys.keys().cloned().collect();
         let rows = self.batch.outbill.ledger.key_rows(&manifest.bill, &keys).await?;
-        let lifters = lifters(manifest, self.configuration);
+        let lifters = lifters(manifest, &self.configuration.id);
         let drafts = self.claim(manifest, rows, Renewed::No, &lifters, progress).await?;
         Ok(match drafts {
             Some(keys)
@@ -508,7 +508,7 @@ impl KeyRun<'_> {
 }
 
 /// What could lift a block of each key of a bill: the mappings that led there, the account's, and the configuration.
-pub(super) fn lifters(manifest: &Manifest, configuration: &IntegrationConfiguration) -> BTreeMap<KeyHash, Vec<String>> {
+pub(super) fn lifters(manifest: &Manifest, configuration: &ConfigurationId) -> BTreeMap<KeyHash, Vec<String>> {
     let mut always = vec![waits_for_configuration(configuration)];
     always.extend(
         manifest
@@ -525,8 +525,8 @@ pub(super) fn lifters(manifest: &Manifest, configuration: &IntegrationConfigurat
 }
 
 /// Under this name runs wait for a configuration to be enabled, connected or changed.
-pub(super) fn waits_for_configuration(configuration: &IntegrationConfiguration) -> String {
-    format!("CONFIG#{}", configuration.id)
+pub(super) fn waits_for_configuration(configuration: &ConfigurationId) -> String {
+    format!("CONFIG#{configuration}")
 }
 
 pub(super) fn invalid(culprit: Culprit) -> Outcome {

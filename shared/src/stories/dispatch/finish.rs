@@ -335,7 +335,7 @@ async fn came_meanwhile(
 }
 
 fn waits_for(draft: &RunDraft, settled: &Settled) -> Vec<String> {
-    let configuration = || waits_for_configuration(&draft.configuration);
+    let configuration = || waits_for_configuration(&draft.configuration.id);
     match &draft.draft {
         Draft::Decided(Outcome::Refused(Refusal::Disabled | Refusal::NoCredential)) => vec![configuration()],
         Draft::Decided(Outcome::Invalid(invalid)) if invalid.is_unreadable() => Vec::new(),
@@ -355,9 +355,12 @@ fn waits_for(draft: &RunDraft, settled: &Settled) -> Vec<String> {
             | Outcome::Metered(_),
         ) => Vec::new(),
         Draft::Metered(keys) | Draft::EqualButOther(keys) => {
-            let blocked = |key: &&KeyDraft| {
-                key.claim == Reason::Blocked || settlements(key, settled).any(|settlement| settlement.blocked.is_some())
+            // Whoever claimed: a tick of this batch may have met the block with what this run has counted.
+            let met = |key: &KeyDraft| {
+                let mut entries = settled.entries.iter();
+                entries.any(|((hash, _), settlement)| *hash == key.key && settlement.blocked.is_some())
             };
+            let blocked = |key: &&KeyDraft| key.claim == Reason::Blocked || met(key);
             keys.iter()
                 .filter(blocked)
                 .flat_map(|key| key.waits_for.iter().cloned())

@@ -149,7 +149,7 @@ async fn claim_gathered(
             units: None,
             entries,
         };
-        let applied = keys::reserved(batch, None, vec![change]).await?;
+        let applied = keys::apply_noted(batch, None, vec![change]).await?;
         if applied.outdated.is_empty() {
             return Ok(applied.claims);
         }

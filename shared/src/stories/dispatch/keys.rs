@@ -68,7 +68,7 @@ pub(super) async fn apply(
             }
             changes.extend(change);
         }
-        let applied = reserved(batch, Some(&guard), changes).await?;
+        let applied = apply_noted(batch, Some(&guard), changes).await?;
         for claim in applied.claims {
             if let Some(draft) = drafts.get_mut(&claim.entry().key.hash()) {
                 draft.entries.push(claim.entry().hour);
@@ -99,17 +99,22 @@ pub(super) async fn apply(
     Ok(Some(drafts.into_values().collect()))
 }
 
-/// Applies changes whose entries are reserved first: whoever sees one of them pending knows that it is about to be sent.
-pub(super) async fn reserved(
+/// Applies changes whose entries are noted first: whoever sees one of them pending knows that it is about to be sent.
+pub(super) async fn apply_noted(
     batch: &Batch<'_>,
     guard: Option<&Guard>,
     changes: Vec<KeyChange>,
 ) -> Result<Applied, DispatchError> {
-    let mut names: Vec<EntryName> = Vec::new();
-    for change in &changes {
-        let own = change.entries.iter().map(|entry| (change.hash(), entry.hour));
-        names.extend(own.filter(|name| batch.reserve(name)));
-    }
+    let of_change = |change: &KeyChange| {
+        let key = change.hash();
+        change
+            .entries
+            .iter()
+            .map(|entry| (key.clone(), entry.hour))
+            .collect::<Vec<EntryName>>()
+    };
+    let names: Vec<EntryName> = changes.iter().flat_map(of_change).collect();
+    names.iter().for_each(|name| batch.intend(name));
     let applied = batch.outbill.ledger.apply(guard, changes, batch.now).await?;
     let claimed: BTreeSet<EntryName> = applied.claims.iter().map(entry_name).collect();
     for name in names.iter().filter(|name| !claimed.contains(name)) {

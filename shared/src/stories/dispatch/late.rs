@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::DispatchError;
 use super::batch::{Batch, EntryName};
-use super::bill::lifters;
-use super::finish::{self, About, ENTITY_TYPE, conclude, dimension, entry_outcome, is_final, keys_log};
+use super::finish::{About, ENTITY_TYPE, conclude, dimension, entry_outcome, is_final, keys_log};
 use super::settle::{Settled, Settlement};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, EntryOutcome, KeyOutcome, Outcome};
@@ -18,11 +17,9 @@ use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::runs::RunFilter;
 use crate::effects::table::PageRequest;
 use crate::values::bill::BillReference;
-use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::Origin;
 use crate::values::ids::RunId;
 use crate::values::run::{IntegrationRun, RunStatus};
-use crate::values::usage_key::KeyHash;
 
 /// Runs of a bill that are looked through for those that a later one supersedes. A bill that is calculated four times an hour has no more
 /// than four between two ticks.
@@ -76,11 +73,6 @@ async fn tell(
     let configuration = configurations
         .iter()
         .find(|configuration| configuration.id == origin.configuration);
-    for (name, settlement) in entries {
-        if let Some(configuration) = configuration.filter(|_| settlement.blocked.is_some()) {
-            wait(batch, configuration, origin, &name.0).await?;
-        }
-    }
     let is_news = conclusion.status != run.status || run.error != conclusion.error;
     if is_news || is_final(conclusion.status) {
         batch
@@ -218,22 +210,5 @@ pub(super) async fn supersede(batch: &Batch<'_>, complete: &IntegrationRun) -> R
         };
         runs.save(&ended).await?;
     }
-    Ok(())
-}
-
-/// Lets a run wait for what could lift the block of a key that it claimed on.
-async fn wait(
-    batch: &Batch<'_>,
-    configuration: &IntegrationConfiguration,
-    origin: &Origin,
-    key: &KeyHash,
-) -> Result<(), DispatchError> {
-    let Some(manifest) = batch.outbill.ledger.manifest(&origin.bill).await? else {
-        return Ok(());
-    };
-    let mut names = lifters(&manifest, configuration);
-    let head = manifest.head.sort_text();
-    let names = names.remove(key).unwrap_or_default();
-    finish::wait(batch, &origin.bill, &origin.run, &head, &names).await?;
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::{Batch, EntryName, Progress, entry_name};
-use super::{DispatchError, report};
+use super::bill::lifters;
+use super::{DispatchError, finish, report};
 use crate::decisions::verdict::{Answer, ConnectionRefusal};
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::ledger::{Claim, Recorded};
@@ -141,6 +142,12 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
     for (claim, answer) in others {
         let name = entry_name(&claim);
         let (connection, reason, again) = told(&answer);
+        if may_block(&answer)
+            && let Err(error) = wait(batch, &claim.entry().origin, &name).await
+        {
+            report("of this batch", &error);
+            continue;
+        }
         match ledger.record(claim, answer, batch.now).await {
             Ok(recorded) => {
                 follow_ups.extend(recorded.follow_up.clone());
@@ -152,6 +159,36 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
         }
     }
     follow_ups
+}
+
+/// Whether an answer can block the key.
+fn may_block(answer: &Answer) -> bool {
+    match answer {
+        Answer::CustomerNotSubscribed | Answer::BadRecord { .. } => true,
+        Answer::Success { .. }
+        | Answer::DuplicateRecord
+        | Answer::NotTaken { .. }
+        | Answer::Unknown { .. }
+        | Answer::ConnectionRefused { .. }
+        | Answer::AheadOfAws => false,
+    }
+}
+
+/// Lets the run of an entry wait for what could lift a block of its key, before the key is blocked: a run that waits for nothing is sent again
+/// in vain, but a block that nobody waits for is never lifted. A run of this batch is not written yet and waits when it is; should this worker
+/// die before that, its message comes again and finds the block.
+async fn wait(batch: &Batch<'_>, origin: &Origin, (key, _): &EntryName) -> Result<(), DispatchError> {
+    let runs = &batch.outbill.runs;
+    if runs.get(&origin.bill.organization, &origin.run).await?.is_none() {
+        return Ok(());
+    }
+    let Some(manifest) = batch.outbill.ledger.manifest(&origin.bill).await? else {
+        return Ok(());
+    };
+    let names = lifters(&manifest, &origin.configuration)
+        .remove(key)
+        .unwrap_or_default();
+    finish::wait(batch, &origin.bill, &origin.run, &manifest.head.sort_text(), &names).await
 }
 
 fn settlement(
