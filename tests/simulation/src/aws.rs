@@ -138,9 +138,17 @@ impl Aws {
         };
         let caller = waiting.caller;
         let status = answer.status().as_u16();
+        let who = || {
+            if caller == SELLER {
+                "the seller".to_owned()
+            } else {
+                format!("worker {caller}")
+            }
+        };
         self.note(weight ^ u64::from(status) << 40, || {
             format!(
-                "{now} worker {caller}: {} {} {}: {status}",
+                "{now} {}: {} {} {}: {status}",
+                who(),
                 asked.service().as_str(),
                 asked.action(),
                 subject(&asked, &waiting.body)
