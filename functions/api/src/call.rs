@@ -15,6 +15,9 @@ use outbill::{
 
 use crate::{App, error::ApiError};
 
+/// What is answered without a token.
+const OPEN: &[&str] = &["/oauth/token", "/openapi.json"];
+
 /// A call that has a valid token of the organization in its path.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -43,7 +46,10 @@ impl Call {
 /// Lets a call through to its handler if its token is good for its path.
 pub(crate) async fn authorize(State(app): State<App>, mut request: Request, next: Next) -> Result<Response, ApiError> {
     let path = request.uri().path();
-    if path == "/oauth/token" {
+    if urlencoding::decode(path).is_err() {
+        return Err(ApiError::bad_request("the path is not UTF-8"));
+    }
+    if OPEN.contains(&path) {
         return Ok(next.run(request).await);
     }
     let header = request

@@ -16,10 +16,11 @@ use outbill::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    body::{Fields, Raw},
+    body::{Fields, MaybeBody},
     call::Call,
     configurations::put,
     error::ApiError,
+    names,
     page::{self, PAGE_MAX},
     query::{Edge, Query},
 };
@@ -36,7 +37,7 @@ pub(crate) async fn by_entity(
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
     let (filter, request) = (filter(&query)?, page::request(&query, PAGE_MAX)?);
-    let entity = (entity_type(&kind), id.as_str());
+    let entity = (names::entity_type(&kind)?, id.as_str());
     let found = call
         .outbill
         .runs
@@ -52,11 +53,9 @@ pub(crate) async fn by_destination(
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
     let (filter, request) = (filter(&query)?, page::request(&query, PAGE_MAX)?);
+    let destination = names::asked(&query, "destination", names::destination)?;
     // Nothing was ever sent to another destination.
-    let found = match query
-        .text("destination")
-        .is_none_or(|destination| destination.eq_ignore_ascii_case("AWS"))
-    {
+    let found = match names::is_sent_to(destination) {
         true => {
             call.outbill
                 .runs
@@ -79,7 +78,7 @@ pub(crate) async fn latest(
     let found = call
         .outbill
         .runs
-        .latest(&call.organization, entity_type(&kind), &id)
+        .latest(&call.organization, names::entity_type(&kind)?, &id)
         .await?;
     found
         .as_ref()
@@ -95,6 +94,7 @@ pub(crate) async fn latest_of_several(
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
+    let kind = names::entity_type(&kind)?;
     let ids = query.list("ids");
     if ids.is_empty() || ids.len() > IDS_MAX {
         return Err(ApiError::bad_request(format!("ids: give 1 to {IDS_MAX} ids")));
@@ -104,7 +104,7 @@ pub(crate) async fn latest_of_several(
         data.extend(
             call.outbill
                 .runs
-                .latest(&call.organization, entity_type(&kind), &id)
+                .latest(&call.organization, kind, &id)
                 .await?
                 .as_ref()
                 .map(show),
@@ -138,14 +138,12 @@ pub(crate) async fn log(call: Call, Path((_, id)): Path<(String, String)>) -> Re
 pub(crate) async fn replay(
     call: Call,
     Path((_, id)): Path<(String, String)>,
-    Raw(body): Raw,
+    MaybeBody(body): MaybeBody,
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::MarketplaceUsageCreate)?;
-    let remap = match body.is_empty() {
-        true => false,
-        false => {
-            let body = serde_json::from_slice(&body);
-            let body = body.map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))?;
+    let remap = match body {
+        None => false,
+        Some(body) => {
             let mut fields = Fields::of_call(&call, body, &["remap"])?;
             let remap = fields.flag("remap") == Some(true);
             fields.done()?;
@@ -164,12 +162,6 @@ pub(crate) async fn replay(
     }
     call.outbill.queue.send(&message).await?;
     Ok(Json(show(&run)))
-}
-
-/// Bills are the one kind that runs are of; its name is matched without regard to case.
-fn entity_type(kind: &str) -> &str {
-    use outbill::values::configuration::BILL;
-    if kind.eq_ignore_ascii_case(BILL) { BILL } else { kind }
 }
 
 fn filter(query: &Query) -> Result<RunFilter, ApiError> {
