@@ -110,7 +110,9 @@ pub(crate) async fn check(call: Call, Path((_, id)): Path<(String, String)>) -> 
     call.needs(Permission::ConfigUpdate)?;
     let stored = stored(&call, &id).await?;
     let steps = call.outbill.marketplace.check(&stored).await;
-    let good = steps.iter().all(|step| step.outcome == Outcome::Good);
+    let good = steps
+        .iter()
+        .all(|step| matches!(step.outcome, Outcome::Good | Outcome::NotTried));
     Ok(Json(json!({"id": stored.id, "good": good, "steps": steps})))
 }
 

@@ -30,7 +30,7 @@ use crate::values::ids::OrganizationId;
 /// How long a token is valid, in seconds. m3ter's own number.
 pub const TOKEN_SECONDS: i64 = 18_000;
 /// How long an access key or a signing key is believed before it is read again.
-const BELIEVED: SignedDuration = SignedDuration::from_secs(60);
+pub const BELIEVED: SignedDuration = SignedDuration::from_secs(60);
 /// Access keys remembered; more than any seller has.
 const REMEMBERED_MAX: usize = 1_000;
 const SIGNING_SECRET: &str = "token-signing";

@@ -144,10 +144,15 @@ impl Scene {
         self.rest().await;
     }
 
+    /// The stores and clients of one more process of the deployment.
+    pub async fn outbill(&self) -> Outbill {
+        let sdk = sandbox::functions::sdk(&self.sandbox.addresses().aws, sandbox::functions::REGION).await;
+        Outbill::connect(&sdk, &sandbox::functions::environment(&self.surroundings))
+    }
+
     /// A seller of another organization on the same deployment.
     pub async fn other_organization(&self, id: &str) -> Seller {
-        let sdk = sandbox::functions::sdk(&self.sandbox.addresses().aws, sandbox::functions::REGION).await;
-        let outbill = Outbill::connect(&sdk, &sandbox::functions::environment(&self.surroundings));
+        let outbill = self.outbill().await;
         let organization = OrganizationId::new(id).expect("an organization's id");
         let key = AccessKey {
             org_id: id.to_owned(),

@@ -41,6 +41,8 @@ pub enum Outcome {
     Missing,
     /// It could not be found out.
     Unknown,
+    /// Nobody but another function could try it.
+    NotTried,
 }
 
 fn step(step: &'static str, outcome: Outcome, message: String) -> Step {
@@ -65,11 +67,15 @@ impl AwsMarketplace {
         match &credential.aws {
             Some(role) => self.check_role(&sts, &own, role, credential).await,
             None => vec![
-                step("identity", Outcome::Good, format!("AWS knows the functions: this one is {own}")),
+                step(
+                    "identity",
+                    Outcome::Good,
+                    format!("AWS knows the functions: this one is {own}"),
+                ),
                 step(
                     "metering",
-                    Outcome::Unknown,
-                    "not tried: without a role the bill-dispatch function signs with its own, to which the template gives \
+                    Outcome::NotTried,
+                    "without a role the bill-dispatch function signs with its own, to which the template gives \
                      aws-marketplace:BatchMeterUsage; no other function has it"
                         .to_owned(),
                 ),
