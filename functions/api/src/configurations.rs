@@ -82,9 +82,10 @@ pub(crate) async fn by_entity(
         )));
     }
     let page = page::response(&query, found, show);
-    Ok(Json(
-        newest.map_or_else(|| page.clone(), |newest| merged(newest, page.clone())),
-    ))
+    Ok(Json(match newest {
+        Some(newest) => merged(newest, page),
+        None => page,
+    }))
 }
 
 fn merged(mut left: Value, right: Value) -> Value {
@@ -131,8 +132,14 @@ pub(crate) async fn update(
             requeue::after_configuration(&call.outbill, &call.organization, &updated.id).await?;
             Ok(Json(with_external_id(show(&updated), &request)))
         }
-        Changed::Version(stored) => Err(version_mismatch(version, stored)),
-        Changed::Missing => Err(missing(&id)),
+        Changed::Version(stored) => {
+            request.forget_new_credential(&call).await?;
+            Err(version_mismatch(version, stored))
+        }
+        Changed::Missing => {
+            request.forget_new_credential(&call).await?;
+            Err(missing(&id))
+        }
     }
 }
 
@@ -302,6 +309,14 @@ impl Request {
             Some(credential) => Ok(call.outbill.credentials.create(credential).await?),
             None => Ok(()),
         }
+    }
+
+    /// Somebody else's change came first: nobody will ever use the credential that was made for this one.
+    async fn forget_new_credential(&self, call: &Call) -> Result<(), ApiError> {
+        if let Some(made) = &self.new_credential {
+            call.outbill.credentials.delete(&call.organization, &made.id).await?;
+        }
+        Ok(())
     }
 }
 

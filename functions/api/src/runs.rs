@@ -27,6 +27,8 @@ use crate::{
 
 /// What of Lambda's 6 MB is left for a log when JSON and headers are taken off.
 const LOG_BYTES_MAX: usize = 5_900_000;
+/// Who makes and changes runs.
+const OUTBILL: &str = "outbill";
 /// Bills asked for at once.
 const IDS_MAX: usize = 200;
 
@@ -210,6 +212,8 @@ fn show(run: &IntegrationRun) -> Value {
         "dtLastModified",
         Some(completed.as_deref().unwrap_or(&started)),
     );
+    put(&mut fields, "createdBy", Some(OUTBILL));
+    put(&mut fields, "lastModifiedBy", Some(OUTBILL));
     put(&mut fields, "entityType", Some(&run.entity_type));
     put(&mut fields, "entityId", Some(&run.entity_id));
     put(&mut fields, "dtStarted", Some(&started));
