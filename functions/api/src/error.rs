@@ -40,6 +40,14 @@ impl ApiError {
         }
     }
 
+    /// What may be well the next time.
+    pub(crate) fn unavailable(message: impl Into<String>) -> ApiError {
+        ApiError {
+            status: StatusCode::BAD_GATEWAY,
+            message: message.into(),
+        }
+    }
+
     /// The same with a way out, where the body was too large.
     pub(crate) fn if_too_large(self, way_out: &str) -> ApiError {
         match self.status {

@@ -10,9 +10,12 @@ mod configurations;
 mod credentials;
 mod error;
 mod events;
+mod explain;
 mod mappings;
+mod object;
 mod options;
 mod page;
+mod pending;
 mod query;
 mod requeue;
 mod runs;
@@ -119,7 +122,18 @@ pub fn router(outbill: Outbill, clock: Clock) -> Router {
         .route("/events/types", get(events::types))
         .route("/events/fields", get(events::fields))
         .route("/events/{id}", get(events::retrieve))
-        .route("/bills", post(bills::create));
+        .route("/bills", post(bills::create))
+        // What m3ter does not have.
+        .route("/integrationdestinations/marketplace/explain", get(explain::explain))
+        .route("/integrationdestinations/marketplace/pending", get(pending::list))
+        .route(
+            "/integrationdestinations/marketplace/pending/{id}/resolve",
+            post(pending::resolve),
+        )
+        .route(
+            "/integrationdestinations/marketplace/pending/{id}/unblock",
+            post(pending::unblock),
+        );
     Router::new()
         .route("/oauth/token", post(token::issue))
         .nest("/organizations/{organization}", organization)

@@ -426,6 +426,22 @@ impl Scene {
         self.sandbox.dead_letters().into_iter().map(told).collect()
     }
 
+    /// Deletes every row that expires, as DynamoDB does in its own time.
+    pub async fn forget_logs(&self) {
+        let table = sandbox::functions::TABLE;
+        let rows = self
+            .ledger
+            .scan()
+            .table_name(table)
+            .filter_expression("attribute_exists(expiresAt)");
+        for row in rows.send().await.expect("rows").items() {
+            let key = |name: &str| row.get(name).expect("a key").clone();
+            let gone = self.ledger.delete_item().table_name(table);
+            let gone = gone.key("PK", key("PK")).key("SK", key("SK")).send().await;
+            gone.expect("a row that is deleted");
+        }
+    }
+
     /// What the table says of a buyer's dimension.
     pub async fn key(&self, customer: &str, dimension: &str) -> KeyReport {
         let ledger = self.ledger().await;

@@ -55,7 +55,7 @@ pub(super) async fn apply(
             };
             let first_look = || KeyDraft {
                 key: key.clone(),
-                dimension: format!("{}-{}", touched.product_code, touched.key.dimension),
+                dimension: touched.dimension_name(),
                 claim: plan.reason,
                 waited: row.state.as_ref().is_some_and(|state| state.dirty),
                 entries: Vec::new(),
