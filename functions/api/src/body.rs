@@ -35,7 +35,14 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 
     async fn from_request(request: Request, state: &S) -> Result<Body, ApiError> {
         let Raw(bytes) = Raw::from_request(request, state).await?;
-        serde_json::from_slice(&bytes)
+        Body::read(&bytes)
+    }
+}
+
+impl Body {
+    /// Reads what was given. Errors: no JSON, and where it ends to be it.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Body, ApiError> {
+        serde_json::from_slice(bytes)
             .map(Body)
             .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))
     }

@@ -40,11 +40,13 @@ impl ApiError {
         }
     }
 
-    /// What may be well the next time.
-    pub(crate) fn unavailable(message: impl Into<String>) -> ApiError {
+    /// What may be well the next time; the cause goes to the log.
+    pub(crate) fn not_answered(error: &(dyn Error + 'static)) -> ApiError {
+        tracing::error!(error.chain = chain(error), "A call could not be answered.");
         ApiError {
             status: StatusCode::BAD_GATEWAY,
-            message: message.into(),
+            message: "a service that Outbill needs did not answer, or others were faster each time; try again"
+                .to_owned(),
         }
     }
 

@@ -62,7 +62,6 @@ fn show_key(bill: &BillReference, key: &ExplainedKey) -> Value {
         .iter()
         .filter(|entry| entry.state == EntryState::Accepted);
     let at_aws: Units = accepted.map(Entry::committed).sum();
-    let fixed = |fixed: &Fixed| json!({"units": fixed.units, "unitPrice": fixed.unit_price.to_string()});
     let list = |list: Vec<Value>| Value::Array(list);
     pending::usage_key(&key.touched.key, key.touched.dimension_name())
         .with("units", explanation.units)
@@ -72,7 +71,7 @@ fn show_key(bill: &BillReference, key: &ExplainedKey) -> Value {
         .with("corrected", explanation.corrected)
         .with("words", explanation.words.clone())
         .with("sources", list(explanation.sources.iter().map(show_source).collect()))
-        .with("fixed", list(explanation.fixed.iter().map(fixed).collect()))
+        .with("fixed", list(explanation.fixed.iter().map(show_fixed).collect()))
         .with(
             "bills",
             pending::by_bill(history.bills.iter().map(|(bill, units)| (bill, *units))),
@@ -98,7 +97,7 @@ fn show_entry(bill: &BillReference, explained: &ExplainedEntry) -> Value {
         .done()
 }
 
-fn show_source(share: &SourceShare) -> Value {
+pub(crate) fn show_source(share: &SourceShare) -> Value {
     Object::default()
         .with("source", share.source.as_str())
         .maybe("money", share.money.map(|money| money.to_string()))
@@ -111,6 +110,10 @@ fn show_source(share: &SourceShare) -> Value {
         .with("lineItems", share.lines.clone())
         .with("words", share.words.as_str())
         .done()
+}
+
+pub(crate) fn show_fixed(fixed: &Fixed) -> Value {
+    json!({"units": fixed.units, "unitPrice": fixed.unit_price.to_string()})
 }
 
 fn show_version(version: &ExplainedVersion) -> Value {

@@ -11,11 +11,14 @@ mod credentials;
 mod error;
 mod events;
 mod explain;
+mod import;
 mod mappings;
+mod notifications;
 mod object;
 mod options;
 mod page;
 mod pending;
+mod preview;
 mod query;
 mod requeue;
 mod runs;
@@ -124,6 +127,8 @@ pub fn router(outbill: Outbill, clock: Clock) -> Router {
         .route("/events/{id}", get(events::retrieve))
         .route("/bills", post(bills::create))
         // What m3ter does not have.
+        .route("/externalmappings/import", post(import::import))
+        .route("/integrationconfigs/{id}/preview", post(preview::preview))
         .route("/integrationdestinations/marketplace/explain", get(explain::explain))
         .route("/integrationdestinations/marketplace/pending", get(pending::list))
         .route(
@@ -140,8 +145,22 @@ pub fn router(outbill: Outbill, clock: Clock) -> Router {
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_call)
         .layer(middleware::from_fn_with_state(app.clone(), call::authorize))
+        // m3ter's notifications have a key of their own.
+        .route(
+            "/organizations/{organization}/m3ter/events",
+            post(notifications::with_header).fallback(no_such_call),
+        )
+        .route(
+            "/organizations/{organization}/m3ter/events/{key}",
+            post(notifications::with_path).fallback(no_notification),
+        )
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
+}
+
+/// Says nothing of the path, which ends in a key.
+async fn no_notification() -> ApiError {
+    ApiError::not_found("notifications are sent by POST")
 }
 
 async fn no_such_call(method: Method, uri: Uri) -> ApiError {

@@ -123,7 +123,7 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
 }
 
 /// What follows from a mapping that was made, changed or taken away.
-async fn mapping_changed(call: &Call, entity: &str, m3ter_id: &str) -> Result<(), StoreError> {
+pub(crate) async fn mapping_changed(call: &Call, entity: &str, m3ter_id: &str) -> Result<(), StoreError> {
     requeue::after_mapping(&call.outbill, &call.organization, entity, m3ter_id).await
 }
 
@@ -203,7 +203,7 @@ pub(crate) async fn values(call: Call) -> Result<Json<Value>, ApiError> {
     Ok(Json(json!([])))
 }
 
-fn show(mapping: &ExternalMapping) -> Value {
+pub(crate) fn show(mapping: &ExternalMapping) -> Value {
     let mut fields = audited(&mapping.id, mapping.version, &mapping.audit);
     put(&mut fields, "m3terEntity", Some(&mapping.m3ter_entity));
     put(&mut fields, "m3terId", Some(&mapping.m3ter_id));

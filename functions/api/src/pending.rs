@@ -186,10 +186,7 @@ impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> ApiError {
         match error {
             LedgerError::Store(error) => ApiError::from(error),
-            LedgerError::Amount(_) | LedgerError::Contended { .. } => {
-                tracing::error!(error = %error, "A call could not be answered.");
-                ApiError::unavailable("other workers changed the same usage key over and over; try again")
-            }
+            LedgerError::Amount(_) | LedgerError::Contended { .. } => ApiError::not_answered(&error),
         }
     }
 }

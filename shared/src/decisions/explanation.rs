@@ -182,6 +182,17 @@ pub struct KeyExplanation {
     pub words: Vec<String>,
 }
 
+/// What a bill counts on a key, and what cut-overs left there.
+pub fn shares(manifest: &Manifest, key: &KeyHash, version: Option<&VersionLines>) -> (Vec<SourceShare>, Vec<Fixed>) {
+    let here = manifest.sources.iter().filter(|(_, placement)| placement.key == *key);
+    let fixed = manifest.fixed.iter().filter(|fixed| fixed.key == *key);
+    (
+        here.map(|(source, placement)| SourceShare::placed(source, placement, version))
+            .collect(),
+        fixed.cloned().collect(),
+    )
+}
+
 /// Explains what a bill owes on a key, and where it is. `version` is the newest one's lines, if they are still kept.
 pub fn explain(
     manifest: &Manifest,
@@ -190,16 +201,7 @@ pub fn explain(
     version: Option<&VersionLines>,
 ) -> KeyExplanation {
     let bill = &manifest.bill;
-    let here = manifest.sources.iter().filter(|(_, placement)| placement.key == *key);
-    let sources: Vec<SourceShare> = here
-        .map(|(source, placement)| SourceShare::placed(source, placement, version))
-        .collect();
-    let fixed: Vec<Fixed> = manifest
-        .fixed
-        .iter()
-        .filter(|fixed| fixed.key == *key)
-        .cloned()
-        .collect();
+    let (sources, fixed) = shares(manifest, key, version);
     let units = history.bills.get(bill).copied().unwrap_or_default();
     let part = |wanted: fn(EntryState) -> bool| -> Units {
         let parts = history

@@ -297,16 +297,7 @@ async fn a_bill_that_was_never_counted_is_not_found() {
             .seller
             .get(&format!("integrationdestinations/marketplace/explain{query}"))
             .await;
-        let Err(sandbox::seller::CallError::Refused {
-            status: found, body, ..
-        }) = answer
-        else {
-            panic!("{query}: {answer:?}");
-        };
-        assert!(
-            found == status && body["message"].as_str().unwrap().contains(hint),
-            "{query}: {body}"
-        );
+        Scene::assert_refused(answer, status, &[hint]);
     }
     scene.end().await;
 }

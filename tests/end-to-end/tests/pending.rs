@@ -2,7 +2,6 @@
 
 use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, bill, dimension, per_bill};
 use sandbox::FaultKind;
-use sandbox::seller::CallError;
 use serde_json::{Value, json};
 
 const PENDING: &str = "integrationdestinations/marketplace/pending";
@@ -59,22 +58,6 @@ async fn id_of(scene: &Scene, state: &str) -> String {
         .as_str()
         .expect("an id")
         .to_owned()
-}
-
-/// Refused with a status, and words that hold every hint.
-#[track_caller]
-fn refused(answer: Result<Value, CallError>, status: u16, hints: &[&str]) {
-    let Err(CallError::Refused {
-        status: found, body, ..
-    }) = answer
-    else {
-        panic!("not refused: {answer:?}");
-    };
-    let message = body["message"].as_str().expect("a message");
-    assert_eq!(found, status, "{message}");
-    for hint in hints {
-        assert!(message.contains(hint), "{hint:?} is not in {message:?}");
-    }
 }
 
 /// An entry whose outcome is not known: AWS took it or not, answered nothing, and then refused a repeat.
@@ -152,19 +135,19 @@ async fn another_organization_sees_and_decides_nothing() {
     let other = scene.other_organization("other-organization").await;
     assert_eq!(other.get(PENDING).await.expect("a list")["data"], json!([]));
     let decision = json!({ "as": "RELEASED", "reason": "not mine" });
-    refused(
+    Scene::assert_refused(
         other.post(&format!("{PENDING}/{entry}/resolve"), &decision).await,
         404,
         &[&entry],
     );
     let (key, _) = entry.split_once('-').expect("an entry's id");
     let reason = json!({ "reason": "not mine" });
-    refused(
+    Scene::assert_refused(
         other.post(&format!("{PENDING}/{key}/unblock"), &reason).await,
         404,
         &[key],
     );
-    refused(
+    Scene::assert_refused(
         other
             .get("integrationdestinations/marketplace/explain?billId=june")
             .await,
@@ -196,7 +179,7 @@ async fn an_entry_that_an_operator_releases_is_claimed_and_sent_in_the_ordinary_
     // Again, after an answer that was lost: nothing changes. Otherwise: too late.
     assert_eq!(scene.seller.post(&path, &decision).await.expect("the same"), resolved);
     let other = json!({ "as": "ACCEPTED", "reason": "it was there after all" });
-    refused(
+    Scene::assert_refused(
         scene.seller.post(&path, &other).await,
         400,
         &["operator has already decided"],
@@ -267,10 +250,10 @@ async fn a_receipt_that_comes_after_a_release_counts() {
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
     let path = format!("{PENDING}/{}/resolve", id_of(&scene, "PENDING").await);
     let decision = json!({ "as": "RELEASED", "reason": "too soon" });
-    refused(scene.seller.post(&path, &decision).await, 400, &["still being sent"]);
+    Scene::assert_refused(scene.seller.post(&path, &decision).await, 400, &["still being sent"]);
     scene.heal();
     scene.tick().await;
-    refused(
+    Scene::assert_refused(
         scene.seller.post(&path, &decision).await,
         400,
         &["ACCEPTED by AWS's own answer"],
@@ -313,7 +296,7 @@ async fn a_block_that_an_operator_lifts_lets_the_money_through_or_is_set_again()
     scene.assert_billed(&[acme("2025-06-10T12", 10_103)]);
     assert_eq!(told(&scene).await, []);
     scene.seller.post(&path, &reason).await.expect("the same again");
-    refused(
+    Scene::assert_refused(
         scene.seller.post(&path, &json!({ "reason": "another" })).await,
         400,
         &["not blocked"],
@@ -345,7 +328,7 @@ async fn what_cannot_be_meant_is_refused_by_name() {
         (json!({ "as": 1, "reason": ["x"] }), vec!["as: ", "reason: "]),
     ];
     for (body, hints) in cases {
-        refused(scene.seller.post(&resolve, &body).await, 400, &hints);
+        Scene::assert_refused(scene.seller.post(&resolve, &body).await, 400, &hints);
     }
     let decision = json!({ "as": "RELEASED", "reason": "x" });
     for id in [
@@ -353,13 +336,13 @@ async fn what_cannot_be_meant_is_refused_by_name() {
         "0123-2025-06-10T10",
         "00000000000000000000000000000000-2025-06-10T10",
     ] {
-        refused(
+        Scene::assert_refused(
             scene.seller.post(&format!("{PENDING}/{id}/resolve"), &decision).await,
             404,
             &[id],
         );
     }
-    refused(
+    Scene::assert_refused(
         scene
             .seller
             .post(&format!("{PENDING}/nothing/unblock"), &json!({ "reason": "x" }))
@@ -368,13 +351,13 @@ async fn what_cannot_be_meant_is_refused_by_name() {
         &["nothing"],
     );
     for size in ["0", "201", "-1", "x"] {
-        refused(
+        Scene::assert_refused(
             scene.seller.get(&format!("{PENDING}?pageSize={size}")).await,
             400,
             &["pageSize"],
         );
     }
-    refused(
+    Scene::assert_refused(
         scene.seller.get(&format!("{PENDING}?nextToken=AAAA")).await,
         400,
         &["nextToken"],

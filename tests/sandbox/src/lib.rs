@@ -19,6 +19,7 @@ pub mod holdings;
 pub mod journal;
 pub mod laws;
 pub mod m3ter;
+pub mod m3ter_lists;
 pub mod options;
 pub mod page;
 pub mod queue;

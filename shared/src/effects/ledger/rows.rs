@@ -56,10 +56,14 @@ pub(super) fn work_shard(digit: char) -> String {
     format!("{WORK_SHARD_PREFIX}{digit}")
 }
 
-/// What is not settled and what the tick cannot settle, in the same index: entries without a known outcome, keys that are blocked, in conflict
-/// or carry units.
-pub(super) fn open_shard(organization: &OrganizationId) -> String {
-    format!("OPEN#{organization}")
+/// In the same index: entries without a known outcome, which wait for evidence or for an operator.
+pub(super) fn open_shard(organization: &OrganizationId, digit: char) -> String {
+    format!("OPEN#{organization}#{digit}")
+}
+
+/// In the same index: keys on which AWS has other than what the bills owe, and that the tick has nothing to claim for.
+pub(super) fn held_shard(organization: &OrganizationId) -> String {
+    format!("HELD#{organization}")
 }
 
 /// The usage report's row of one entry under one bill.
@@ -133,8 +137,8 @@ fn with_work(mut item: Item, shard: String, at: String) -> Item {
     item
 }
 
-fn work_shard_of(key: &KeyHash) -> String {
-    work_shard(key.as_str().chars().next().unwrap_or('0'))
+fn digit(key: &KeyHash) -> char {
+    key.as_str().chars().next().unwrap_or('0')
 }
 
 /// Where a row stands among the rows of its shard, and whose it is: the index holds nothing else of it.
@@ -233,9 +237,9 @@ pub(super) fn put_state(state: &KeyState, known: i64, now: &str, table: &str) ->
     let row = item(&state, &key_partition(&hash), STATE)?;
     let at = work_at(now, &hash, &state.owner);
     let row = if state.is_claimable() {
-        with_work(row, work_shard_of(&hash), at)
+        with_work(row, work_shard(digit(&hash)), at)
     } else if state.is_open() {
-        with_work(row, open_shard(&state.owner), at)
+        with_work(row, held_shard(&state.owner), at)
     } else {
         row
     };
@@ -274,7 +278,7 @@ pub(super) fn put_entry(entry: &Entry, table: &str) -> Result<TransactWriteItem,
     let hash = entry.key.hash();
     let row = with_work(
         item(entry, &key_partition(&hash), &hour_row(entry.hour))?,
-        work_shard_of(&hash),
+        work_shard(digit(&hash)),
         work_at(&entry.hour.to_string(), &hash, entry.organization()),
     );
     let put = Put::builder()
@@ -372,7 +376,7 @@ pub(super) fn update_entry(update: &EntryUpdate<'_>, table: &str) -> Result<Tran
             let hash = entry.key.hash();
             set.extend(["workShard = :shard", "workAt = :at"]);
             request = request
-                .expression_attribute_values(":shard", text(open_shard(entry.organization())))
+                .expression_attribute_values(":shard", text(open_shard(entry.organization(), digit(&hash))))
                 .expression_attribute_values(
                     ":at",
                     text(work_at(&entry.hour.to_string(), &hash, entry.organization())),

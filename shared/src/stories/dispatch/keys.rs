@@ -123,8 +123,8 @@ pub(super) async fn apply_noted(
     Ok(applied)
 }
 
-/// What one key needs. `None`: the bill has nothing on it and never had.
-async fn decide(
+/// What one key needs. Nothing is written. `None`: the bill has nothing on it and never had.
+pub(super) async fn decide(
     batch: &Batch<'_>,
     work: &KeyWork<'_>,
     touched: &TouchedKey,
