@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use outbill::Outbill;
@@ -13,7 +14,7 @@ use sandbox::laws::{KeyReport, Ledger, Rest};
 use sandbox::queues::QueueName;
 use sandbox::seller::{CallError, Seller};
 use sandbox::{
-    AccessKey, Change, Fault, FaultKind, Functions, Handled, Message, Options, Sandbox, Service, Surroundings,
+    AccessKey, Change, Dispatch, Fault, FaultKind, Handled, Message, Options, Sandbox, Service, Surroundings,
 };
 use serde_json::{Value, json};
 
@@ -32,6 +33,7 @@ pub struct Scene {
     /// The configuration that [`Scene::ready`] and [`Scene::with`] make.
     pub configuration: String,
     surroundings: Surroundings,
+    dispatch: Dispatch,
     ledger: aws_sdk_dynamodb::Client,
     watch: Watch,
 }
@@ -73,19 +75,17 @@ impl Scene {
             data: folder.map(Path::to_owned),
             ..Options::for_tests()
         };
-        let kept: Arc<OnceLock<Surroundings>> = Arc::default();
+        let kept: Arc<OnceLock<(Surroundings, Dispatch)>> = Arc::default();
         let keep = Arc::clone(&kept);
         let build = move |surroundings: Surroundings| async move {
-            let _ = keep.set(surroundings.clone());
-            let functions = sandbox::functions::build(surroundings).await?;
+            let mut functions = sandbox::functions::build(surroundings.clone()).await?;
             let dispatch = functions.dispatch;
-            Ok(Functions {
-                dispatch: Arc::new(move |event, now| dispatch(event, now + ahead)),
-                api: functions.api,
-            })
+            functions.dispatch = Arc::new(move |event, now| dispatch(event, now + ahead));
+            let _ = keep.set((surroundings, functions.dispatch.clone()));
+            Ok(functions)
         };
         let sandbox = Sandbox::start(options, build).await.expect("a sandbox");
-        let surroundings = kept.get().expect("the surroundings").clone();
+        let (surroundings, dispatch) = kept.get().expect("the surroundings").clone();
         let seller = Seller::log_in(&sandbox.addresses().api, sandbox.access_key())
             .await
             .expect("a token");
@@ -95,6 +95,7 @@ impl Scene {
             seller,
             configuration: String::new(),
             surroundings,
+            dispatch,
             ledger: aws_sdk_dynamodb::Client::new(&sdk),
             watch: Watch::default(),
         }
@@ -184,6 +185,24 @@ impl Scene {
             self.change(Change::MessageSent { queue, message });
         }
         self.rest().await;
+    }
+
+    /// Hands messages to one worker, past the queue, and gives those that must come again: when they do is up to the test.
+    pub async fn deliver<T: ToString>(&mut self, bodies: impl IntoIterator<Item = T>) -> Vec<String> {
+        let bodies: Vec<String> = bodies.into_iter().map(|body| body.to_string()).collect();
+        let mut event = SqsEvent::default();
+        for (place, body) in bodies.iter().enumerate() {
+            let mut message = SqsMessage::default();
+            message.message_id = Some(place.to_string());
+            message.body = Some(body.clone());
+            event.records.push(message);
+        }
+        let answer = (self.dispatch)(event, self.sandbox.clock().now()).await;
+        self.look(Rest::Moving).await;
+        let again = answer.batch_item_failures.into_iter();
+        again
+            .map(|failure| bodies[failure.item_identifier.parse::<usize>().expect("a place")].clone())
+            .collect()
     }
 
     /// m3ter made or changed a bill.

@@ -4,6 +4,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
 /// A stand-in.
@@ -49,6 +50,8 @@ pub enum FaultKind {
     Throttle,
     /// Answered as an internal error; no effect.
     Error,
+    /// Answered with a 503 under a name that the service's model does not have; no effect.
+    UnmodelledError,
     /// Answered as access denied; no effect.
     AccessDenied,
     /// The connection closes without an answer; no effect.
@@ -108,6 +111,7 @@ impl Fault {
             FaultKind::Conflict => ("conflict", "dynamodb", self.service == Service::DynamoDb),
             FaultKind::Throttle
             | FaultKind::Error
+            | FaultKind::UnmodelledError
             | FaultKind::AccessDenied
             | FaultKind::LostRequest
             | FaultKind::LostAnswer => return Ok(()),
@@ -124,10 +128,63 @@ impl Fault {
     }
 }
 
+/// Random faults: each call fails with the same chance, in one of the ways that its service knows.
+#[derive(Debug)]
+pub struct Weather {
+    part: f64,
+    random: Rng,
+    hits: u64,
+}
+
+impl Weather {
+    /// Nothing fails.
+    pub fn fine() -> Weather {
+        Weather::new(0.0, 0)
+    }
+
+    /// So great a part of all calls fails.
+    pub fn new(part: f64, seed: u64) -> Weather {
+        Weather {
+            part,
+            random: Rng::with_seed(seed),
+            hits: 0,
+        }
+    }
+
+    fn hit(&mut self, service: Service, action: &str) -> Option<FaultKind> {
+        if self.random.f64() >= self.part {
+            return None;
+        }
+        self.hits += 1;
+        let kinds = [
+            FaultKind::Throttle,
+            FaultKind::Error,
+            FaultKind::LostRequest,
+            FaultKind::LostAnswer,
+        ];
+        let own = match service {
+            Service::Metering => Some(FaultKind::Unprocessed),
+            Service::DynamoDb if action == "TransactWriteItems" => Some(FaultKind::Conflict),
+            _ => None,
+        };
+        kinds
+            .into_iter()
+            .chain(own)
+            .nth(self.random.usize(..kinds.len() + usize::from(own.is_some())))
+    }
+}
+
+impl Default for Weather {
+    fn default() -> Weather {
+        Weather::fine()
+    }
+}
+
 /// The faults that are still to happen.
 #[derive(Debug, Default)]
 pub struct Faults {
     faults: Mutex<Vec<Fault>>,
+    weather: Mutex<Weather>,
 }
 
 impl Faults {
@@ -136,6 +193,15 @@ impl Faults {
         faults.iter().try_for_each(Fault::check)?;
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
         Ok(())
+    }
+
+    /// Changes the weather; gives how many calls the one before has hit.
+    pub fn set_weather(&self, weather: Weather) -> u64 {
+        std::mem::replace(
+            &mut *self.weather.lock().unwrap_or_else(PoisonError::into_inner),
+            weather,
+        )
+        .hits
     }
 
     /// The faults that are left.
@@ -166,7 +232,9 @@ impl Faults {
             fault.times -= 1;
             return Some(fault.kind);
         }
-        None
+        drop(faults);
+        let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
+        weather.hit(service, action)
     }
 }
 
@@ -197,6 +265,20 @@ mod tests {
         .collect();
         assert_eq!(hits, [false, false, false, true, true, false]);
         assert!(faults.left().is_empty());
+    }
+
+    #[test]
+    fn in_bad_weather_about_the_part_that_was_asked_for_fails() {
+        let faults = Faults::default();
+        assert!((0..1_000).all(|_| faults.hit(Service::Sqs, "SendMessage").is_none()));
+        faults.set_weather(Weather::new(0.1, 3));
+        let hits: Vec<FaultKind> = (0..10_000)
+            .filter_map(|_| faults.hit(Service::Metering, "BatchMeterUsage"))
+            .collect();
+        assert!((800..1_200).contains(&hits.len()), "{}", hits.len());
+        assert!(hits.contains(&FaultKind::Unprocessed) && !hits.contains(&FaultKind::Conflict));
+        assert_eq!(faults.set_weather(Weather::fine()), hits.len() as u64);
+        assert!((0..1_000).all(|_| faults.hit(Service::Metering, "BatchMeterUsage").is_none()));
     }
 
     #[test]

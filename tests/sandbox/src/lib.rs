@@ -18,6 +18,7 @@ pub mod functions;
 pub mod holdings;
 pub mod journal;
 pub mod laws;
+pub mod load;
 pub mod m3ter;
 pub mod m3ter_lists;
 pub mod options;

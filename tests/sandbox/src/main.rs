@@ -4,8 +4,8 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use sandbox::demo::{self, Verdict};
-use sandbox::options::{Arguments, parse};
-use sandbox::{Sandbox, functions};
+use sandbox::options::{Arguments, Command, parse};
+use sandbox::{Sandbox, functions, load};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -23,11 +23,16 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("OUTBILL_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+                // A condition that fails is an answer to Outbill; the engine warns of each.
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,dynoxide=error")),
         )
         .with_writer(std::io::stderr)
         .init();
-    match run(&arguments).await {
+    let ended = match &arguments.command {
+        Some(Command::Load(options)) => load::run(options).await.map(End::of),
+        None => run(&arguments).await,
+    };
+    match ended {
         Ok(End::Well) => ExitCode::SUCCESS,
         Ok(End::Broken) => ExitCode::FAILURE,
         Err(error) => {
@@ -42,6 +47,15 @@ enum End {
     Well,
     /// A law was broken, or a buyer is billed something else than the bills say.
     Broken,
+}
+
+impl End {
+    fn of(verdict: Verdict) -> End {
+        match verdict {
+            Verdict::AllHeld => End::Well,
+            Verdict::Broken => End::Broken,
+        }
+    }
 }
 
 async fn run(arguments: &Arguments) -> Result<End, Box<dyn Error + Send + Sync>> {
@@ -68,10 +82,7 @@ async fn run(arguments: &Arguments) -> Result<End, Box<dyn Error + Send + Sync>>
         tokio::signal::ctrl_c().await?;
     }
     sandbox.stop().await;
-    Ok(match verdict {
-        Verdict::AllHeld => End::Well,
-        Verdict::Broken => End::Broken,
-    })
+    Ok(End::of(verdict))
 }
 
 fn chain(error: &dyn Error) -> String {

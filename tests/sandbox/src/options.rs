@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::aws::Latency;
+use crate::load::LoadOptions;
 
 /// The port of the API unless another is given.
 pub const PORT_DEFAULT: u16 = 9000;
@@ -42,9 +43,12 @@ impl Options {
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "sandbox",
-    about = "Outbill on this machine: the functions, with stand-ins for AWS and m3ter"
+    about = "Outbill on this machine: the functions, with stand-ins for AWS and m3ter",
+    args_conflicts_with_subcommands = true
 )]
 pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Exit after the demo, non-zero if it found something wrong
     #[arg(long, conflicts_with = "no_demo")]
     pub once: bool,
@@ -60,6 +64,13 @@ pub struct Arguments {
     /// Answer as slowly as AWS does
     #[arg(long)]
     pub latency: bool,
+}
+
+/// What else the program does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Send many bills at once, with and without faults, and check that each is metered exactly
+    Load(LoadOptions),
 }
 
 impl Arguments {
@@ -127,6 +138,14 @@ mod tests {
     }
 
     #[test]
+    fn load_has_flags_of_its_own() {
+        let Some(Command::Load(load)) = read(&["load", "--bills", "7", "--faults", "0.25"]).unwrap().command else {
+            panic!("no load");
+        };
+        assert_eq!((load.bills, load.dimensions, load.faults), (7, 3, 0.25));
+    }
+
+    #[test]
     fn a_mistake_is_one_line() {
         for arguments in [
             &["--port", "0"][..],
@@ -135,6 +154,9 @@ mod tests {
             &["--frobnicate"],
             &["--data"],
             &["--once", "--no-demo"],
+            &["load", "--faults", "0.9"],
+            &["load", "--bills", "0"],
+            &["--once", "load"],
         ] {
             let (line, code) = read(arguments).unwrap_err();
             assert_eq!((line.lines().count(), code), (1, 2), "{line}");

@@ -100,7 +100,7 @@ pub enum SendError {
 /// A running sandbox. Dropping it stops it as a kill would: nothing is finished, nothing is lost.
 #[derive(Debug)]
 pub struct Sandbox {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     event_source: EventSource,
     servers: [Server; 3],
     engine: Engine,

@@ -25,6 +25,8 @@ pub const ORGANIZATION: &str = "org";
 pub const PRODUCT: &str = "3mgmp9q6okn47u0rgmzzjdi9k";
 const ACCESS_KEY_ID: &str = "simulation";
 const API_SECRET: &str = "simulation";
+/// Both of them, as HTTP says it.
+const ACCESS_KEY: &str = "Basic c2ltdWxhdGlvbjpzaW11bGF0aW9u";
 /// Products of m3ter, each a dimension.
 pub const PRODUCT_IDS: [&str; PRODUCTS] = ["calls", "storage", "seats"];
 /// Customers at AWS.
@@ -60,6 +62,7 @@ struct Version {
 }
 
 /// The seller's side.
+#[derive(Debug, Clone)]
 pub struct Seller {
     api: Router,
     configurations: Vec<ConfigurationId>,
@@ -215,39 +218,48 @@ impl Seller {
         Ok(())
     }
 
-    async fn token(&self) -> anyhow::Result<String> {
-        let request = http::Request::post("/oauth/token")
-            .header("authorization", "Basic c2ltdWxhdGlvbjpzaW11bGF0aW9u")
+    /// A call with any body; gives the status and what was answered. A path that begins with a slash is not the organization's.
+    pub async fn ask(
+        &self,
+        authorization: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> anyhow::Result<(u16, String)> {
+        let uri = match path.strip_prefix('/') {
+            Some(_) => path.to_owned(),
+            None => format!("/organizations/{ORGANIZATION}/{path}"),
+        };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("authorization", authorization)
             .header("content-type", "application/json")
-            .body(Body::from(r#"{"grant_type":"client_credentials"}"#))?;
-        text(&self.answer(request).await?, "access_token")
+            .body(Body::from(body.to_owned()))?;
+        let response = self.api.clone().oneshot(request).await?;
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await?;
+        Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Exchanges the access key for a token.
+    pub async fn token(&self) -> anyhow::Result<String> {
+        let body = r#"{"grant_type":"client_credentials"}"#;
+        let (status, answer) = self.ask(ACCESS_KEY, "POST", "/oauth/token", body).await?;
+        anyhow::ensure!(status == 200, "/oauth/token answered {status}: {answer}");
+        text(&serde_json::from_str(&answer)?, "access_token")
     }
 
     async fn call(&self, token: &str, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(format!("/organizations/{ORGANIZATION}/{path}"))
-            .header("authorization", format!("Bearer {token}"))
-            .header("content-type", "application/json")
-            .body(if body.is_null() {
-                Body::empty()
-            } else {
-                Body::from(body.to_string())
-            })?;
-        self.answer(request).await
-    }
-
-    async fn answer(&self, request: http::Request<Body>) -> anyhow::Result<Value> {
-        let path = request.uri().path().to_owned();
-        let response = self.api.clone().oneshot(request).await?;
-        let status = response.status();
-        let bytes = to_bytes(response.into_body(), usize::MAX).await?;
-        anyhow::ensure!(
-            status.is_success(),
-            "{path} answered {status}: {}",
-            String::from_utf8_lossy(&bytes)
-        );
-        Ok(serde_json::from_slice(&bytes)?)
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let authorization = format!("Bearer {token}");
+        let (status, answer) = self.ask(&authorization, method, path, &body).await?;
+        anyhow::ensure!(status < 300, "{path} answered {status}: {answer}");
+        Ok(serde_json::from_str(&answer)?)
     }
 }
 

@@ -205,6 +205,7 @@ async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
         Some(FaultKind::Conflict) => refusal(service, Refused::Conflict, &body),
         Some(FaultKind::Throttle) => refusal(service, Refused::Throttled, &body),
         Some(FaultKind::Error) => refusal(service, Refused::InternalError, &body),
+        Some(FaultKind::UnmodelledError) => refusal(service, Refused::UnmodelledError, &body),
         Some(FaultKind::AccessDenied) => refusal(service, Refused::AccessDenied, &body),
     }
 }
@@ -216,6 +217,8 @@ pub enum Refused {
     Throttled,
     /// As an error of its own.
     InternalError,
+    /// As an error that its model does not have.
+    UnmodelledError,
     /// As access denied.
     AccessDenied,
     /// As a transaction that another one is in the way of.
@@ -227,6 +230,7 @@ pub fn refusal(service: Service, refused: Refused, body: &[u8]) -> Response {
     match refused {
         Refused::Throttled => fault(service, 400, throttle_code(service), "Rate exceeded"),
         Refused::InternalError => fault(service, 500, error_code(service), "a fault was asked for"),
+        Refused::UnmodelledError => fault(service, 503, "CapacityShedException", "a fault was asked for"),
         Refused::AccessDenied => fault(service, 400, denied_code(service), "a fault was asked for"),
         Refused::Conflict => dynamodb::conflict(body),
     }

@@ -1,0 +1,241 @@
+//! What must hold for each reader, whatever it reads. A broken promise is a panic.
+
+use std::fmt::Display;
+use std::sync::LazyLock;
+
+use outbill::decisions::totals::totals;
+use outbill::values::account_filter::AccountFilter;
+use outbill::values::amount;
+use outbill::values::dimension::MarketplaceDimension;
+use outbill::values::hour::Hour;
+use outbill::values::marketplace_configuration::MarketplaceConfiguration;
+use outbill::values::message::{Change, Message};
+use outbill::values::usage_key::KeyHash;
+use rust_decimal::Decimal;
+use serde_json::{Map, Value, json};
+
+use crate::recipe::document;
+
+/// What an error says beyond what it quotes of its input. Longer, and nobody reads it at night.
+const ERROR_BYTES_MAX: usize = 16 * 1024;
+/// How many bytes an error may spend on one byte of its input: `\u{10ffff}` for a character of four.
+const ESCAPE_FACTOR: usize = 8;
+
+fn events(names: &[&str]) -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events");
+    let read =
+        |name: &&str| std::fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    names.iter().map(read).collect()
+}
+
+static MESSAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    events(&[
+        "bill-updated.json",
+        "bill-created.json",
+        "bill-approved.json",
+        "bill-deleted.json",
+        "bill-with-account.json",
+        "bill-reference.json",
+        "run-replay.json",
+        "run-remap.json",
+        "license-deprovisioned.json",
+        "unsubscribe-pending.json",
+        "subscribe-success.json",
+        "tick.json",
+    ])
+});
+
+static CONFIGURATIONS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    [
+        json!({ "splitUsageLineItems": "ITEM_PER_PRODUCT" }),
+        json!({
+            "splitUsageLineItems": "ITEM_PER_BILL", "marketplaceBillDimension": "abc-total", "marketplaceUnitPrice": "0.01",
+            "marketplaceCurrency": "USD", "marketplaceMeteringRegion": "us-east-1", "excludedLineItemTypes": ["USAGE_CREDIT"],
+        }),
+        json!({
+            "splitUsageLineItems": "ITEM_PER_AGGREGATION", "marketplaceDefaultDimension": "abc-rest", "accountIds": ["a", "b"],
+            "restrictedAccountIds": ["c"], "integrationDisabledNotificationUsers": ["operator@seller.example"],
+            "onlySendBillOnApproval": true, "accountFilter": "currency == USD AND customFields.tier != 'free'",
+            "enforceExternalMappingsForConfig": true, "useExternalMappingAccountCode": false,
+            "awsMarketplaceCloudtrailChecks": true, "marketplaceAdoptFrom": "2025-06-01T00:00:00Z",
+        }),
+    ]
+    .map(|configuration| configuration.to_string())
+    .into()
+});
+
+static FILTERS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    [
+        "currency == USD",
+        "accountName = = 'Acme' OR accountCode != null",
+        "(address.country == \"GB\" AND customFields.seats >= 10.5) OR NOT_A_FIELD == true",
+        "customFields.a.b < 7 AND (id == x OR (id == y AND currency > null))",
+    ]
+    .map(str::to_owned)
+    .into()
+});
+
+/// Every mapping of texts to what they mean is checked on these too.
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    [
+        "78qogxeqwt7zyevfefsw6q48i-measurements",
+        "abc-a-b",
+        "2025-06-10T10",
+        "0.005",
+        "-12.34",
+        "1e3",
+    ]
+    .map(str::to_owned)
+    .into()
+});
+
+fn says(error: &impl Display, input: &str) {
+    let text = error.to_string();
+    assert!(!text.trim().is_empty(), "an error says nothing about {input:?}");
+    assert!(
+        text.len() <= ERROR_BYTES_MAX + ESCAPE_FACTOR * input.len(),
+        "{} bytes of error about {} bytes",
+        text.len(),
+        input.len()
+    );
+}
+
+/// Messages of the bill queue; a bill that can be read is added up under every split.
+pub fn message(bytes: &[u8]) {
+    let text = document(&MESSAGES, bytes);
+    match Message::parse(&text) {
+        Err(error) => says(&error, &text),
+        Ok(Message::Unreadable(bill)) => says(&bill.error, &text),
+        Ok(Message::Bill(message)) => {
+            if let Change::Calculated(bill) = &message.change {
+                for configuration in CONFIGURATIONS.iter() {
+                    let configuration = configuration_of(configuration).unwrap_or_else(|error| panic!("{error}"));
+                    let totals = totals(bill, &configuration);
+                    for source in totals.by_source.values() {
+                        rounded(source.money, configuration.unit_price, &text);
+                    }
+                }
+            }
+        }
+        Ok(_) => {}
+    }
+}
+
+/// Units are the money, rounded once: at most half a unit away.
+fn rounded(money: Decimal, unit_price: Decimal, text: &str) {
+    if let Ok(units) = amount::units(money, unit_price) {
+        let back = amount::money(units, unit_price).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert!(
+            (back - money).abs() * Decimal::TWO <= unit_price,
+            "{money} is {units} units: {text}"
+        );
+    }
+}
+
+/// The settings of a configuration.
+pub fn configuration(bytes: &[u8]) {
+    let text = document(&CONFIGURATIONS, bytes);
+    match configuration_of(&text) {
+        Err(error) => says(&error, &text),
+        Ok(configuration) => assert!(configuration.unit_price > Decimal::ZERO, "{text}"),
+    }
+}
+
+fn configuration_of(text: &str) -> Result<MarketplaceConfiguration, String> {
+    let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    MarketplaceConfiguration::parse(&fields).map_err(|error| error.to_string())
+}
+
+/// Account filters. One that can be read is read from its own text again, and has an answer for every account.
+pub fn filter(bytes: &[u8]) {
+    let text = document(&FILTERS, bytes);
+    match AccountFilter::parse(&text) {
+        Err(error) => {
+            says(&error, &text);
+            assert!(
+                (1..=text.chars().count() + 1).contains(&error.position),
+                "{error} of {text:?}"
+            );
+        }
+        Ok(filter) => {
+            assert_eq!(AccountFilter::parse(filter.as_str()).as_ref(), Ok(&filter));
+            for account in [
+                json!({}),
+                json!({ "id": "x", "currency": "USD", "name": "Acme", "customFields": { "seats": 12, "a.b": 1e300 } }),
+                json!({ "address": "no object", "customFields": [1, 2] }),
+            ] {
+                assert_eq!(filter.admits(&account), filter.admits(&account));
+            }
+        }
+    }
+}
+
+/// Names of dimensions, hours, usage keys, and amounts. What can be read is written as it was.
+pub fn name(bytes: &[u8]) {
+    let text = document(&NAMES, bytes);
+    match text.parse::<MarketplaceDimension>() {
+        Err(error) => says(&error, &text),
+        Ok(dimension) => assert_eq!(dimension.to_string(), text),
+    }
+    match text.parse::<Hour>() {
+        Err(error) => says(&error, &text),
+        Ok(hour) => assert_eq!(hour.to_string(), text),
+    }
+    match KeyHash::try_from(text.clone()) {
+        Err(error) => says(&error, &text),
+        Ok(hash) => assert_eq!(hash.as_str(), text),
+    }
+    match amount::decimal(&text) {
+        Err(error) => says(&error, &text),
+        Ok(money) => {
+            assert!(!text.contains(['e', 'E']) || money == money.normalize(), "{text}");
+            rounded(money, Decimal::new(1, 2), &text);
+        }
+    }
+}
+
+/// Bodies of the API's calls: the method and path of each, with a good body.
+pub fn api_calls() -> Vec<(&'static str, &'static str, String)> {
+    let mut good = events(&[
+        "configuration.json",
+        "credential.json",
+        "mapping-of-account.json",
+        "bill-updated.json",
+        "token-request.json",
+    ]);
+    // The bill alone, as `POST bills` takes it.
+    if let Some(bill) = good.get_mut(3) {
+        let event: Value = serde_json::from_str(bill).unwrap_or_default();
+        *bill = event
+            .pointer("/m3terEvent/eventData/newDto")
+            .cloned()
+            .unwrap_or_default()
+            .to_string();
+    }
+    let calls = [
+        ("POST", "integrationconfigs"),
+        ("POST", "integrationcredentials"),
+        ("POST", "externalmappings"),
+        ("POST", "bills"),
+        ("POST", "/oauth/token"),
+    ];
+    calls
+        .into_iter()
+        .zip(good)
+        .map(|((method, path), body)| (method, path, body))
+        .collect()
+}
+
+/// What the API must say to a spoilt body.
+pub fn api_answer(path: &str, body: &str, status: u16, answer: &str) {
+    assert!(status < 500, "{path} answered {status} to {body:?}: {answer}");
+    let answer: Value =
+        serde_json::from_str(answer).unwrap_or_else(|error| panic!("{path} answered {answer:?}: {error}"));
+    if status >= 400 {
+        let message = answer.get("message").and_then(Value::as_str);
+        assert!(
+            message.is_some_and(|message| !message.is_empty()),
+            "{path} answered {status} with {answer}"
+        );
+    }
+}
