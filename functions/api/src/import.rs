@@ -39,7 +39,7 @@ enum Copied {
     Created,
     Unchanged,
     /// Why it was not copied, and the mapping that stands in its way.
-    Conflict(String, Option<ExternalMapping>),
+    Conflict(String, Option<Box<ExternalMapping>>),
 }
 
 pub(crate) async fn import(call: Call, query: Query, Raw(body): Raw) -> Result<Json<Value>, ApiError> {
@@ -74,7 +74,7 @@ pub(crate) async fn import(call: Call, query: Query, Raw(body): Raw) -> Result<J
                 page.conflicts += 1;
                 let conflict = Object::default()
                     .with("m3ter", given.clone())
-                    .maybe("existing", existing.as_ref().map(show))
+                    .maybe("existing", existing.as_deref().map(show))
                     .with("reason", reason);
                 conflicts.push(conflict.done());
             }
@@ -183,7 +183,7 @@ async fn copy(call: &Call, given: &Map<String, Value>) -> Result<Copied, ApiErro
                 "{} {} is mapped to {} here and to {} in m3ter; the one here stays. Change it, or delete it and import again",
                 existing.m3ter_entity, existing.m3ter_id, existing.external_id, mapping.external_id
             );
-            Ok(Copied::Conflict(reason, Some(existing)))
+            Ok(Copied::Conflict(reason, Some(Box::new(existing))))
         }
         Stored::Version(_) | Stored::Missing => Ok(Copied::Conflict(
             "others changed it meanwhile; import again".to_owned(),
