@@ -14,7 +14,7 @@ use crate::{
         access::Access, attempts::Attempts, bodies::Bodies, configurations::Configurations, connections::Connections,
         credentials::Credentials, destinations::aws_marketplace::AwsMarketplace, events::Events, ids::Ids,
         ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings, queue::BillQueue, random::Random, runs::Runs,
-        secrets::Secrets, table::Table, usage::Usage, waiting::Waiting,
+        secrets::Secrets, sweeps::Sweeps, table::Table, usage::Usage, waiting::Waiting, webhooks::Webhooks,
     },
 };
 
@@ -39,6 +39,10 @@ pub struct Outbill {
     pub events: Events,
     /// Runs that wait for something.
     pub waiting: Waiting,
+    /// How far m3ter was asked for changed bills.
+    pub sweeps: Sweeps,
+    /// Keys of m3ter's notifications.
+    pub webhooks: Webhooks,
     /// Manifests, usage keys and entries.
     pub ledger: Ledger,
     /// What was metered, by bill.
@@ -90,6 +94,8 @@ impl Outbill {
             runs: Runs::new(table.clone(), Arc::clone(&ids)),
             events: Events::new(table.clone(), Arc::clone(&ids)),
             waiting: Waiting::new(table.clone()),
+            sweeps: Sweeps::new(table.clone()),
+            webhooks: Webhooks::new(secrets.clone()),
             queue,
             bodies,
             mailer: Mailer::new(aws_sdk_sesv2::Client::new(sdk), &environment.alert_sender),

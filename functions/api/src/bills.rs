@@ -55,7 +55,7 @@ pub(crate) async fn create(call: Call, body: Result<Body, ApiError>) -> Result<(
 }
 
 /// `{"orgId"?, "bill", "account"?}`, m3ter's event, a reference `{"orgId"?, "billId"}`, or a bill as it is.
-fn message(call: &Call, body: Value) -> Result<Value, ApiError> {
+pub(crate) fn message(call: &Call, body: Value) -> Result<Value, ApiError> {
     let Value::Object(given) = body else {
         return Err(ApiError::bad_request(
             "the body has to be a JSON object: a bill, or {\"bill\": …}",

@@ -65,6 +65,15 @@ impl ApiError {
         self.status == StatusCode::FORBIDDEN
     }
 
+    /// What may be well the next time; the cause goes to the log.
+    pub(crate) fn not_answered(error: &(dyn Error + 'static)) -> ApiError {
+        tracing::error!(error.chain = chain(error), "A call could not be answered.");
+        ApiError::new(
+            StatusCode::BAD_GATEWAY,
+            "a service that Outbill needs did not answer, or others were faster each time; try again",
+        )
+    }
+
     /// The same with a way out, where the body was too large.
     pub(crate) fn if_too_large(self, way_out: &str) -> ApiError {
         match self.status {

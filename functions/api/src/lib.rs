@@ -1,7 +1,8 @@
 //! The API function: m3ter's integration API, so that m3ter's own SDKs work when they are pointed here, and Outbill's additions to it.
 //!
-//! Every success is 200 (a bill that was queued: 202), every error `{"message"}`. All but `POST /oauth/token` and `GET /openapi.json` needs a
-//! token of the organization in the path; without one, or with another organization's, everything is 403, whether it exists or not.
+//! Every success is 200 (a bill that was queued: 202), every error `{"message"}`. All but `POST /oauth/token`, `GET /openapi.json` and m3ter's
+//! notifications needs a token of the organization in the path; without one, or with another organization's, everything is 403, whether it
+//! exists or not.
 
 mod bills;
 mod body;
@@ -11,11 +12,17 @@ mod configurations;
 mod credentials;
 mod error;
 mod events;
+mod explain;
+mod import;
 mod mappings;
 mod names;
+mod notifications;
+mod object;
 mod openapi;
 mod options;
 mod page;
+mod pending;
+mod preview;
 mod query;
 mod requeue;
 mod runs;
@@ -33,7 +40,7 @@ use axum::{
 use jiff::Timestamp;
 use outbill::Outbill;
 
-use crate::error::ApiError;
+use crate::{calls::Access, error::ApiError};
 
 /// Gives the time of a call.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -53,14 +60,27 @@ pub(crate) struct App {
 /// The whole API over `outbill`; `clock` is asked once per call.
 pub fn router(outbill: Outbill, clock: Clock) -> Router {
     let app = App { outbill, clock };
-    calls::all()
+    let (guarded, open): (Vec<_>, Vec<_>) = calls::all()
+        .into_iter()
+        .partition(|call| matches!(call.access, Access::Token(_)));
+    let guarded = guarded
         .into_iter()
         .fold(Router::new(), |router, call| router.route(&call.path, call.handler))
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_call)
-        .layer(middleware::from_fn_with_state(app.clone(), call::authorize))
+        .layer(middleware::from_fn_with_state(app.clone(), call::authorize));
+    open.into_iter()
+        .fold(guarded, |router, call| {
+            router.route(&call.path, call.handler.fallback(no_such_method))
+        })
+        .layer(middleware::from_fn(call::readable))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
+}
+
+/// Says nothing of the path, which may end in a key.
+async fn no_such_method(method: Method) -> ApiError {
+    ApiError::not_found(format!("this call is not made by {method}"))
 }
 
 async fn no_such_call(method: Method, uri: Uri) -> ApiError {

@@ -126,7 +126,7 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
 }
 
 /// What follows from a mapping that was made, changed or taken away.
-async fn mapping_changed(call: &Call, entity: &str, m3ter_id: &str) -> Result<(), StoreError> {
+pub(crate) async fn mapping_changed(call: &Call, entity: &str, m3ter_id: &str) -> Result<(), StoreError> {
     requeue::after_mapping(&call.outbill, &call.organization, entity, m3ter_id).await
 }
 
@@ -207,7 +207,7 @@ pub(crate) async fn values(call: Call, Path(path): Path<BTreeMap<String, String>
     Ok(Json(json!([])))
 }
 
-fn show(mapping: &ExternalMapping) -> Value {
+pub(crate) fn show(mapping: &ExternalMapping) -> Value {
     let mut fields = audited(&mapping.id, mapping.version, &mapping.audit);
     put(&mut fields, "m3terEntity", Some(&mapping.m3ter_entity));
     put(&mut fields, "m3terId", Some(&mapping.m3ter_id));

@@ -7,9 +7,9 @@ use outbill::values::{configuration::DESTINATIONS, marketplace_configuration::SE
 use serde_json::{Map, Value, json};
 
 use crate::{
-    calls::{self, Answer, Body, BodyKind, Operation, Parameter, ParameterKind},
+    calls::{self, Access, Answer, Body, BodyKind, Operation, Parameter, ParameterKind},
     error::ApiError,
-    names, options,
+    names, notifications, options,
 };
 
 const SCHEMAS: &str = include_str!("schemas.json");
@@ -50,7 +50,7 @@ fn document() -> Result<Value, ApiError> {
         "info": {
             "title": "Outbill",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "m3ter's integration API, answered by Outbill, and Outbill's additions to it. Every success is 200 (what is put on a queue: 202), every error has a message. Everything but the token itself and this description needs a token of the organization in the path; without one, or with another organization's, everything is 403.",
+            "description": "m3ter's integration API, answered by Outbill, and Outbill's additions to it. Every success is 200 (what is put on a queue: 202), every error has a message. Everything but the token itself, this description and m3ter's notifications needs a token of the organization in the path; without one, or with another organization's, everything is 403.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "tags": tags,
@@ -59,6 +59,7 @@ fn document() -> Result<Value, ApiError> {
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
                 "accessKey": {"type": "http", "scheme": "basic"},
+                "notificationKey": {"type": "apiKey", "in": "header", "name": notifications::KEY_HEADER},
             },
             "schemas": schemas,
         },
@@ -100,12 +101,14 @@ fn describe(operation: &Operation) -> Value {
         "parameters": parameters,
         "responses": responses(operation),
     });
-    described["security"] = match (operation.permission, operation.body) {
-        (Some(_), _) => json!([{"token": []}]),
-        (None, Some(_)) => json!([{"accessKey": []}]),
-        (None, None) => json!([]),
+    let is_in_path = operation.path.ends_with("/{key}");
+    described["security"] = match operation.access {
+        Access::Token(_) => json!([{"token": []}]),
+        Access::AccessKey => json!([{"accessKey": []}]),
+        Access::NotificationKey if !is_in_path => json!([{"notificationKey": []}]),
+        Access::NotificationKey | Access::Open => json!([]),
     };
-    if let Some(permission) = operation.permission {
+    if let Access::Token(permission) = operation.access {
         described["x-permission"] = json!(permission);
     }
     if let Some(body) = operation.body {
@@ -133,6 +136,7 @@ fn path_values(name: &str) -> Option<Value> {
 fn path_description(name: &str) -> &'static str {
     match name {
         "orgId" => "The organization: the one of the token.",
+        "key" => "The organization's key of notifications.",
         "entityType" => "The type of entity, such as Bill; upper and lower case count the same.",
         "destination" | "systemName" => "The system, such as AWS; upper and lower case count the same.",
         _ => "",
@@ -142,6 +146,7 @@ fn path_description(name: &str) -> &'static str {
 fn query_parameter(parameter: &Parameter) -> Value {
     let schema = match parameter.kind {
         ParameterKind::Text => json!({"type": "string"}),
+        ParameterKind::TextRequired => json!({"type": "string", "minLength": 1}),
         ParameterKind::ShortText(most) => json!({"type": "string", "maxLength": most}),
         ParameterKind::Flag => json!({"type": "boolean"}),
         ParameterKind::Date => json!({"type": "string", "format": "date"}),
@@ -162,7 +167,7 @@ fn query_parameter(parameter: &Parameter) -> Value {
     json!({
         "name": parameter.name,
         "in": "query",
-        "required": matches!(parameter.kind, ParameterKind::TextsRequired),
+        "required": matches!(parameter.kind, ParameterKind::TextsRequired | ParameterKind::TextRequired),
         "schema": schema,
         "description": parameter.description,
     })
@@ -221,8 +226,10 @@ fn page_of(schema: &str) -> Value {
 }
 
 fn errors(operation: &Operation) -> Vec<(&'static str, &'static str)> {
-    let is_about_one = path_parameters(&operation.path).iter().any(|name| *name != "orgId");
-    let can_be_refused = operation.permission.is_some() || operation.body.is_some();
+    let is_in_query = |parameter: &Parameter| matches!(parameter.kind, ParameterKind::TextRequired);
+    let is_about_one =
+        path_parameters(&operation.path).iter().any(|name| *name != "orgId") || operation.query.iter().any(is_in_query);
+    let can_be_refused = operation.access != Access::Open;
     let can_be_large = operation.body.is_some() || operation.id == "GetIntegrationRunLogs";
     let all = [
         (

@@ -28,13 +28,16 @@ pub(crate) fn request(query: &Query, size_max: usize) -> Result<PageRequest, Api
     let size = query.parsed("pageSize", read, &way_out)?.unwrap_or(size_max);
     let after = match query.text("nextToken") {
         None => None,
-        Some(token) => Some(open(&query.list_name(), token).ok_or_else(|| {
-            ApiError::bad_request(
-                "nextToken: this token is not one of this list; give it as the last page did, with the same filters",
-            )
-        })?),
+        Some(token) => Some(open(&query.list_name(), token).ok_or_else(bad_token)?),
     };
     Ok(PageRequest { size, after })
+}
+
+/// The answer to a token of another list, or one that was edited.
+pub(crate) fn bad_token() -> ApiError {
+    ApiError::bad_request(
+        "nextToken: this token is not one of this list; give it as the last page did, with the same filters",
+    )
 }
 
 /// A page as m3ter gives it.
@@ -54,7 +57,7 @@ fn seal(list: &str, after: &[u8]) -> Vec<u8> {
     hash.finalize().iter().copied().take(SEAL_BYTES).collect()
 }
 
-fn close(list: &str, after: &str) -> String {
+pub(crate) fn close(list: &str, after: &str) -> String {
     let mut token = seal(list, after.as_bytes());
     token.extend_from_slice(after.as_bytes());
     URL_SAFE_NO_PAD.encode(token)

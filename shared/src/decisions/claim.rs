@@ -139,21 +139,7 @@ pub fn plan(
     let delta = state.total.checked_sub(state.committed).ok_or(AmountError::TooLarge)?;
     after.dirty = delta > 0;
     after.hours = recent(state, now);
-    let hindrance = if delta == 0 {
-        Some(Reason::Even)
-    } else if delta < 0 {
-        Some(Reason::Carry(delta.saturating_neg()))
-    } else if state.blocked.is_some() {
-        Some(Reason::Blocked)
-    } else if state.conflicts > 0 {
-        Some(Reason::InConflict)
-    } else {
-        match connection {
-            ConnectionHealth::Failing => Some(Reason::ConnectionFailing),
-            ConnectionHealth::Working => None,
-        }
-    };
-    if let Some(reason) = hindrance {
+    if let Some(reason) = hindrance(state, delta, connection) {
         return Ok(ClaimPlan {
             entries: Vec::new(),
             state: after,
@@ -189,6 +175,24 @@ pub fn plan(
         state: after,
         reason,
     })
+}
+
+/// Why nothing of a key's `delta` is claimed, whatever the hour; none: it takes the next free one.
+pub fn hindrance(state: &KeyState, delta: Units, connection: ConnectionHealth) -> Option<Reason> {
+    if delta == 0 {
+        Some(Reason::Even)
+    } else if delta < 0 {
+        Some(Reason::Carry(delta.saturating_neg()))
+    } else if state.blocked.is_some() {
+        Some(Reason::Blocked)
+    } else if state.conflicts > 0 {
+        Some(Reason::InConflict)
+    } else {
+        match connection {
+            ConnectionHealth::Failing => Some(Reason::ConnectionFailing),
+            ConnectionHealth::Working => None,
+        }
+    }
 }
 
 fn recent(state: &KeyState, now: Timestamp) -> std::collections::BTreeSet<Hour> {

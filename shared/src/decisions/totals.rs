@@ -25,6 +25,8 @@ pub enum Place {
 pub struct SourceTotal {
     pub money: Decimal,
     pub place: Place,
+    /// The lines that add up to it: places in the bill's `lineItems`, from 0.
+    pub lines: Vec<usize>,
 }
 
 /// A bill, added up as far as it can be.
@@ -46,7 +48,7 @@ pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Totals {
             listing: marketplace.currency.clone(),
         });
     }
-    let mut amounts: BTreeMap<Source, (Place, Vec<Decimal>)> = BTreeMap::new();
+    let mut amounts: BTreeMap<Source, (Place, Vec<(usize, Decimal)>)> = BTreeMap::new();
     let mut homeless: Vec<(usize, Decimal)> = Vec::new();
     let counted = |(_, line): &(usize, &LineItem)| {
         !marketplace.excluded_line_item_types.contains(&line.kind) && !line.amount.is_zero()
@@ -59,7 +61,11 @@ pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Totals {
                 .map(|dimension| (Source::without_home(), Place::Dimension(dimension)))
         });
         match placed {
-            Some((source, place)) => amounts.entry(source).or_insert((place, Vec::new())).1.push(line.amount),
+            Some((source, place)) => amounts
+                .entry(source)
+                .or_insert((place, Vec::new()))
+                .1
+                .push((index, line.amount)),
             None => homeless.push((index, line.amount)),
         }
     }
@@ -75,9 +81,10 @@ pub fn totals(bill: &Bill, marketplace: &MarketplaceConfiguration) -> Totals {
     }
     let mut totals = BTreeMap::new();
     for (source, (place, lines)) in amounts {
-        match amount::sum(lines) {
+        match amount::sum(lines.iter().map(|(_, amount)| *amount)) {
             Ok(money) => {
-                totals.insert(source, SourceTotal { money, place });
+                let lines = lines.into_iter().map(|(index, _)| index).collect();
+                totals.insert(source, SourceTotal { money, place, lines });
             }
             Err(error) => culprits.push(Culprit::Amount {
                 source_of_units: source.as_str().to_owned(),

@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use crate::values::entry::{Attempt, Entry, EntryState};
+use crate::values::entry::{Attempt, Entry, EntryState, Verdict};
 
 /// AWS's answer for one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub enum KeyEffect {
     OpenConflict,
     /// One less.
     SettleConflict,
+    /// One less, and AWS does not hold the entry's quantity.
+    ReleaseConflict,
     /// AWS took what had been released: commit it again.
     Recommit,
 }
@@ -179,6 +181,47 @@ pub fn closed(entry: &Entry, now: Timestamp) -> Option<Transition> {
     })
 }
 
+/// Why an operator has nothing to decide about an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Settled {
+    #[error("the entry is still being sent, and AWS's answer decides it; wait until its window closes")]
+    StillSent,
+    #[error("the entry is {0} by AWS's own answer; only UNKNOWN and CONFLICT are left to decide")]
+    ByAws(EntryState),
+    #[error("an operator has already decided that the entry is {0}, and what followed from it cannot be taken back")]
+    ByOperator(EntryState),
+}
+
+/// What an operator's decision makes of an entry; `None`: it is like that already.
+pub fn resolved(entry: &Entry, verdict: Verdict) -> Result<Option<Transition>, Settled> {
+    let (state, from_unknown, from_conflict) = match verdict {
+        Verdict::Accepted => (EntryState::Accepted, KeyEffect::Nothing, KeyEffect::SettleConflict),
+        Verdict::Released => (EntryState::Released, KeyEffect::Release, KeyEffect::ReleaseConflict),
+    };
+    let effect = match entry.state {
+        EntryState::Unknown => from_unknown,
+        EntryState::Conflict => from_conflict,
+        EntryState::Pending => return Err(Settled::StillSent),
+        EntryState::Accepted | EntryState::Refused | EntryState::Released
+            if entry.state.is_committed() == state.is_committed() =>
+        {
+            return Ok(None);
+        }
+        settled @ (EntryState::Accepted | EntryState::Refused | EntryState::Released) => {
+            return Err(match entry.resolution {
+                Some(_) => Settled::ByOperator(settled),
+                None => Settled::ByAws(settled),
+            });
+        }
+    };
+    Ok(Some(Transition {
+        state,
+        answered: false,
+        effect,
+        reason: None,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,6 +274,7 @@ mod tests {
             metering_record_id: None,
             observed: None,
             reason: None,
+            resolution: None,
         }
     }
 

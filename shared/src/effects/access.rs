@@ -311,7 +311,7 @@ impl Access {
     }
 }
 
-fn believed(read_at: Timestamp, now: Timestamp) -> bool {
+pub(super) fn believed(read_at: Timestamp, now: Timestamp) -> bool {
     now.duration_since(read_at).abs() < BELIEVED
 }
 
@@ -319,7 +319,8 @@ fn access_key_name(id: &str) -> String {
     format!("access-keys/{}", name_part(id))
 }
 
-fn hash(secret: &str) -> String {
+/// As secrets of callers are kept.
+pub(super) fn hash(secret: &str) -> String {
     Sha256::digest(secret.as_bytes())
         .iter()
         .map(|byte| format!("{byte:02x}"))

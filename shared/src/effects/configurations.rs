@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     row::{Item, Row, RowBuilder, number, text},
     store_error::unavailable,
+    sweeps::organization_row,
     table::{Order, PK, Page, PageRequest, Rows, SK, StoreError, Table, check_size, held},
 };
 use crate::values::{
@@ -98,8 +99,10 @@ impl Configurations {
             .await
     }
 
-    /// Keeps a new one. Its id is new, so a row that is there is this one, written by an attempt whose answer was lost.
+    /// Keeps a new one, after its organization is listed for the sweep. Its id is new, so a row that is there is this one, written by an
+    /// attempt whose answer was lost.
     pub async fn create(&self, configuration: &IntegrationConfiguration) -> Result<(), StoreError> {
+        self.0.put(organization_row(&configuration.organization)).await?;
         self.0
             .put_if(write(configuration), "attribute_not_exists(PK)", [])
             .await?;

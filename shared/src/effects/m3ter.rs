@@ -1,4 +1,4 @@
-//! m3ter's API, as far as a bill's way needs it: a bill and an account, by id.
+//! m3ter's API, as far as a bill's way needs it: a bill and an account by id, lists of bills and of external mappings.
 //!
 //! A 404 is an error here, never a deletion: wrong credentials look the same.
 
@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use base64::Engine;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -26,6 +26,22 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const TOKEN_MARGIN: SignedDuration = SignedDuration::from_mins(5);
 /// A bill of 10,000 lines has about ten megabytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+//= m3ter's OpenAPI document, ListBills
+//# pageSize: maximum=100; minimum=1
+const BILLS_PER_PAGE: usize = 100;
+//= m3ter's OpenAPI document, ListExternalMappings
+//# pageSize: maximum=200; minimum=1
+/// The most external mappings that m3ter gives at once.
+pub const MAPPINGS_PER_PAGE_MAX: usize = 200;
+
+/// A page of a list.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub items: Vec<Map<String, Value>>,
+    /// m3ter's token of the next page; none at the end.
+    pub next: Option<String>,
+}
 
 /// Why m3ter did not give what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +141,71 @@ impl M3ter {
             now,
         )
         .await
+    }
+
+    /// A page of the bills dated `from` or later, newest first, without their line items.
+    pub async fn bills(
+        &self,
+        organization: &OrganizationId,
+        from: Date,
+        next_token: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Listed, M3terError> {
+        let from = from.to_string();
+        let query = [("billDateStart", from.as_str()), ("excludeLineItems", "true")];
+        self.list(organization, ("bills", BILLS_PER_PAGE), &query, next_token, now)
+            .await
+    }
+
+    /// A page of the external mappings of one system.
+    pub async fn mappings(
+        &self,
+        organization: &OrganizationId,
+        system: &str,
+        size: usize,
+        next_token: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Listed, M3terError> {
+        let query = [("externalSystemId", system)];
+        self.list(organization, ("externalmappings", size), &query, next_token, now)
+            .await
+    }
+
+    async fn list(
+        &self,
+        organization: &OrganizationId,
+        (path, size): (&str, usize),
+        query: &[(&str, &str)],
+        next_token: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Listed, M3terError> {
+        let next_token = next_token.map(|token| ("nextToken", token));
+        let parameters = query.iter().copied().chain(next_token);
+        let parameters: String = parameters
+            .map(|(name, value)| format!("&{name}={}", urlencoding::encode(value)))
+            .collect();
+        let what = format!("the list of {path}");
+        let path = format!("{path}?pageSize={size}{parameters}");
+        let mut answer = self.get(organization, &path, what.clone(), now).await?;
+        let no_list = |what: String| M3terError::Unavailable {
+            what,
+            message: "the answer holds no list in data".to_owned(),
+        };
+        let Some(Value::Array(data)) = answer.remove("data") else {
+            return Err(no_list(what));
+        };
+        let items: Option<Vec<_>> = data
+            .into_iter()
+            .map(|item| match item {
+                Value::Object(item) => Some(item),
+                _ => None,
+            })
+            .collect();
+        let next = answer.get("nextToken").and_then(Value::as_str);
+        Ok(Listed {
+            items: items.ok_or_else(|| no_list(what))?,
+            next: next.filter(|token| !token.is_empty()).map(str::to_owned),
+        })
     }
 
     async fn get(

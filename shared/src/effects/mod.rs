@@ -19,6 +19,8 @@ pub mod row;
 pub mod runs;
 pub mod secrets;
 pub mod store_error;
+pub mod sweeps;
 pub mod table;
 pub mod usage;
 pub mod waiting;
+pub mod webhooks;

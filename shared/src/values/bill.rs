@@ -66,6 +66,17 @@ impl Head {
             Head::LastModified(instant) => format!("M{:020}", instant.as_microsecond()),
         }
     }
+
+    /// Reads what [`Head::sort_text`] wrote.
+    pub fn of_sort_text(text: &str) -> Option<Head> {
+        match text.split_at_checked(1)? {
+            ("V", version) => version.parse().ok().map(Head::Version),
+            ("M", micros) => Timestamp::from_microsecond(micros.parse().ok()?)
+                .ok()
+                .map(Head::LastModified),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Head {

@@ -79,6 +79,44 @@ pub struct Origin {
     pub connection: Connection,
 }
 
+/// What an operator says AWS holds of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    /// The units are billed, or what AWS holds stands for them: nothing is sent for them any more.
+    Accepted,
+    /// AWS does not hold them: they go to the next free hour.
+    Released,
+}
+
+impl Verdict {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Accepted => "ACCEPTED",
+            Verdict::Released => "RELEASED",
+        }
+    }
+}
+
+/// Who did something by hand, when and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ByHand {
+    /// The id of the access key.
+    pub by: String,
+    pub at: Timestamp,
+    pub reason: String,
+}
+
+/// An operator's decision about an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolution {
+    pub verdict: Verdict,
+    pub decided: ByHand,
+}
+
 /// How an entry stands in the row of tries for one refused buyer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,9 +150,30 @@ pub struct Entry {
     /// AWS's words, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What an operator decided where AWS's answer left it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<Resolution>,
 }
 
 impl Entry {
+    /// Whose it is.
+    pub fn organization(&self) -> &OrganizationId {
+        &self.origin.connection.organization
+    }
+
+    /// Whether AWS's answer is still outstanding, or left open what AWS holds.
+    pub fn is_open(&self) -> bool {
+        match self.state {
+            EntryState::Pending | EntryState::Unknown | EntryState::Conflict => true,
+            EntryState::Accepted | EntryState::Refused | EntryState::Released => false,
+        }
+    }
+
+    /// Whether an answer or an operator has to settle it; sending it again does not.
+    pub fn waits_for_a_decision(&self) -> bool {
+        self.is_open() && self.state != EntryState::Pending
+    }
+
     /// What this entry counts for in `committed`.
     pub fn committed(&self) -> Units {
         if self.state.is_committed() {
@@ -163,7 +222,20 @@ pub struct KeyState {
     /// Until when a leaving buyer's last records are accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving_until: Option<Timestamp>,
+    /// Who lifted a block by hand last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unblocked: Option<ByHand>,
     pub origin: Origin,
+}
+
+/// A usage key with all that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyHistory {
+    pub state: KeyState,
+    /// What each bill counts on it.
+    pub bills: BTreeMap<BillReference, Units>,
+    /// Oldest hour first.
+    pub entries: Vec<Entry>,
 }
 
 impl KeyState {
@@ -181,6 +253,7 @@ impl KeyState {
             residuals: BTreeMap::new(),
             hours: BTreeSet::new(),
             leaving_until: None,
+            unblocked: None,
             origin,
         }
     }
@@ -192,5 +265,10 @@ impl KeyState {
     /// Whether the tick should look at this key: units wait, and nothing forbids claiming them.
     pub fn is_claimable(&self) -> bool {
         self.dirty && self.blocked.is_none() && self.conflicts == 0
+    }
+
+    /// Whether AWS has other than what the bills owe, or takes nothing more here.
+    pub fn is_open(&self) -> bool {
+        self.total != self.committed || self.blocked.is_some() || self.conflicts > 0
     }
 }

@@ -80,6 +80,13 @@ pub struct TouchedKey {
     pub product_code: String,
 }
 
+impl TouchedKey {
+    /// `<productCode>-<dimension>`, as the usage report names it.
+    pub fn dimension_name(&self) -> String {
+        format!("{}-{}", self.product_code, self.key.dimension)
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,5 +1,6 @@
 //! What may lie on the bill queue. A body that is none of these goes to the dead-letter queue with the reason.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::account::Account;
@@ -39,8 +40,37 @@ pub enum Message {
         keys: Vec<KeyHash>,
         entries: Vec<(KeyHash, Hour)>,
     },
+    /// Ask m3ter, organization by organization, which bills changed since the last time.
+    Sweep,
+    /// One page of one organization's bills.
+    SweepPage(SweepPage),
     /// A notice of AWS that needs nothing done.
     Nothing { notice: String },
+}
+
+/// Where a sweep of one organization stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepPage {
+    pub organization: OrganizationId,
+    /// Bills that changed before this instant are none of this sweep's.
+    pub since: Timestamp,
+    /// When it began: the next one asks from here.
+    pub began: Timestamp,
+    /// m3ter's token of the page; none for the first.
+    pub next_token: Option<String>,
+}
+
+impl SweepPage {
+    /// As it lies on the queue.
+    pub fn to_json(&self) -> Value {
+        let mut message = serde_json::json!({
+            "sweep": true, "orgId": self.organization, "since": self.since, "began": self.began,
+        });
+        if let (Some(token), Some(message)) = (&self.next_token, message.as_object_mut()) {
+            message.insert("nextToken".to_owned(), Value::from(token.as_str()));
+        }
+        message
+    }
 }
 
 /// A bill's new state.
@@ -133,7 +163,7 @@ pub enum MessageError {
     #[error("the message is not JSON: {0}")]
     NotJson(String),
     #[error(
-        "the message is none that Outbill knows: expected a m3ter bill event (eventName, m3terEvent), a bill (orgId, bill), a reference (orgId, billId), a replay (orgId, integrationRunId, replay), AWS's notice of a leaving buyer, or the tick (flush)"
+        "the message is none that Outbill knows: expected a m3ter bill event (eventName, m3terEvent), a bill (orgId, bill), a reference (orgId, billId), a replay (orgId, integrationRunId, replay), AWS's notice of a leaving buyer, the tick (flush), or the sweep"
     )]
     UnknownShape,
     #[error("eventName is {0:?}; Outbill handles billing.bill.created, billing.bill.updated and billing.bill.deleted")]
@@ -168,6 +198,8 @@ impl Message {
             event(object, &value)
         } else if has("flush") {
             flush(object)
+        } else if has("sweep") {
+            sweep(object)
         } else if has("replay") {
             replay(object)
         } else if has("bill") {
@@ -311,6 +343,30 @@ fn deleted(organization: OrganizationId, bill: &Map<String, Value>) -> Result<Ch
         head,
         account: account_id(bill),
     })
+}
+
+fn sweep(object: &Map<String, Value>) -> Result<Message, MessageError> {
+    if object.get("sweep") != Some(&Value::Bool(true)) {
+        return Err(field("sweep", "it must be true"));
+    }
+    if !object.contains_key("orgId") {
+        return Ok(Message::Sweep);
+    }
+    let instant = |name: &'static str| {
+        let text = text(object, name)?;
+        let read = text.parse::<Timestamp>();
+        read.map_err(|_| field(name, format!("{text:?} is no ISO 8601 date-time")))
+    };
+    let next_token = match object.get("nextToken") {
+        None | Some(Value::Null) => None,
+        Some(_) => Some(text(object, "nextToken")?.to_owned()),
+    };
+    Ok(Message::SweepPage(SweepPage {
+        organization: organization(object)?,
+        since: instant("since")?,
+        began: instant("began")?,
+        next_token,
+    }))
 }
 
 fn replay(object: &Map<String, Value>) -> Result<Message, MessageError> {

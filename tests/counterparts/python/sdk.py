@@ -252,6 +252,27 @@ def bills_runs_and_the_report():
     assert replayed["id"] == failed["id"], replayed
 
 
+def what_m3ter_does_not_have(configuration):
+    line = {"lineItemType": "USAGE", "productId": "cloud", "currency": "USD", "convertedSubtotal": 120.25}
+    bill = {"id": "bill-1", "accountId": "acme", "version": 2, "currency": "USD", "lineItems": [line]}
+    previewed = raw("post", f"integrationconfigs/{configuration}/preview", bill)
+    assert previewed["eligible"] and previewed["dimensions"][0]["delta"] == 1922, previewed
+    explained = raw("get", "integrationdestinations/marketplace/explain?billId=bill-1")
+    assert [key["units"] for key in explained["dimensions"]] == [10103], explained
+    pending = "integrationdestinations/marketplace/pending"
+    assert isinstance(raw("get", pending)["data"], list)
+    refused(404, lambda: raw("post", f"{pending}/none/resolve", {"as": "ACCEPTED", "reason": "seen"}), "none")
+    refused(404, lambda: raw("post", f"{pending}/none/unblock", {"reason": "mended"}), "none")
+    assert raw("post", "externalmappings/import")["done"] is True
+    key = control("/webhook")["key"]
+    event = {"eventName": "billing.bill.updated", "m3terEvent": {"eventData": {"newDto": {"id": "bill-3"}}}}
+    path = f"/organizations/{ORGANIZATION}/m3ter/events"
+    by_header = client.post(path, cast_to=object, body=event, options={"headers": {"X-Outbill-Key": key}})
+    assert by_header["messageId"], by_header
+    assert raw("post", f"m3ter/events/{key}", event)["messageId"]
+    refused(403, lambda: raw("post", "m3ter/events/guess", event))
+
+
 def events():
     raised = list(client.events.list(page_size=1, event_type="IntegrationEvent"))
     assert raised and all(event.event_name.startswith("integration.") for event in raised), raised
@@ -284,6 +305,7 @@ configuration = configurations(credential)
 mappings(configuration)
 options()
 bills_runs_and_the_report()
+what_m3ter_does_not_have(configuration)
 events()
 described = client.get("/openapi.json", cast_to=object)["paths"]
 called = set()

@@ -83,9 +83,15 @@ include-path = "/oauth/token"
 headers = {{ Authorization = "Basic {basic}" }}
 
 [[operations]]
+include-path-regex = "/m3ter/events"
+headers = {{ X-Outbill-Key = "{notifications}" }}
+parameters = {{ "path.key" = "{notifications}" }}
+
+[[operations]]
 include-path-regex = "/integrationruns/(logs/)?\\{{id\\}}"
 parameters = {{ "path.id" = "{run}" }}
 "#,
         organization = key.org_id,
+        notifications = key.webhook_key(),
     )
 }

@@ -286,14 +286,26 @@ impl Scene {
 
     /// What m3ter serves from now on.
     pub fn m3ter_has(&self, bills: &[Value], accounts: &[Value]) {
-        let named = |entities: &[Value]| {
-            let id = |entity: &Value| entity["id"].as_str().expect("an id").to_owned();
-            entities.iter().map(|entity| (id(entity), entity.clone())).collect()
-        };
         self.change(Change::M3terFilled {
             bills: named(bills),
             accounts: named(accounts),
+            mappings: Vec::new(),
         });
+    }
+
+    /// External mappings that m3ter serves from now on.
+    pub fn m3ter_has_mappings(&self, mappings: &[Value]) {
+        self.change(Change::M3terFilled {
+            bills: Vec::new(),
+            accounts: Vec::new(),
+            mappings: named(mappings),
+        });
+    }
+
+    /// Asks m3ter for changed bills now.
+    pub async fn sweep(&mut self) {
+        self.sandbox.sweep().await.expect("a sweep");
+        self.look(Rest::Moving).await;
     }
 
     /// The next metering calls fail in this order; after them everything is well.
@@ -452,6 +464,38 @@ impl Scene {
         self.sandbox.dead_letters().into_iter().map(told).collect()
     }
 
+    /// Deletes every row that expires, as DynamoDB does in its own time.
+    pub async fn forget_logs(&self) {
+        let table = sandbox::functions::TABLE;
+        let rows = self
+            .ledger
+            .scan()
+            .table_name(table)
+            .filter_expression("attribute_exists(expiresAt)");
+        for row in rows.send().await.expect("rows").items() {
+            let key = |name: &str| row.get(name).expect("a key").clone();
+            let gone = self.ledger.delete_item().table_name(table);
+            let gone = gone.key("PK", key("PK")).key("SK", key("SK")).send().await;
+            gone.expect("a row that is deleted");
+        }
+    }
+
+    /// Checks that a call was refused with a status, in words that hold every hint.
+    #[track_caller]
+    pub fn assert_refused(answer: Result<Value, CallError>, status: u16, hints: &[&str]) {
+        let Err(CallError::Refused {
+            status: found, body, ..
+        }) = answer
+        else {
+            panic!("not refused: {answer:?}");
+        };
+        let message = body["message"].as_str().expect("a message");
+        assert_eq!(found, status, "{message}");
+        for hint in hints {
+            assert!(message.contains(hint), "{hint:?} is not in {message:?}");
+        }
+    }
+
     /// What the table says of a buyer's dimension.
     pub async fn key(&self, customer: &str, dimension: &str) -> KeyReport {
         let ledger = self.ledger().await;
@@ -529,6 +573,11 @@ impl Scene {
             ..opened
         }
     }
+}
+
+fn named(entities: &[Value]) -> Vec<(String, Value)> {
+    let id = |entity: &Value| entity["id"].as_str().expect("an id").to_owned();
+    entities.iter().map(|entity| (id(entity), entity.clone())).collect()
 }
 
 impl Run {

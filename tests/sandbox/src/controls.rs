@@ -38,9 +38,11 @@ const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub fn router(controls: Controls) -> Router {
     Router::new()
         .route("/access-key", get(access_key).post(make_access_key))
+        .route("/webhook", get(webhook))
         .route("/clock", get(clock).post(move_clock))
         .route("/queue", get(queue).post(send))
         .route("/tick/flush", post(flush))
+        .route("/tick/sweep", post(sweep))
         .route("/tick/reconcile", post(reconcile))
         .route("/marketplace", get(marketplace).post(change_marketplace))
         .route("/foreign-usage", post(foreign_usage))
@@ -178,6 +180,13 @@ async fn make_access_key(State(controls): State<Controls>, body: Bytes) -> Answe
     Ok(Json(json!(made)))
 }
 
+async fn webhook(State(controls): State<Controls>) -> Json<Value> {
+    let (key, api) = (&controls.shared.access_key, &controls.shared.addresses.api);
+    let webhook = key.webhook_key();
+    let url = format!("{api}/organizations/{}/m3ter/events/{webhook}", key.org_id);
+    Json(json!({"key": webhook, "url": url}))
+}
+
 async fn clock(State(controls): State<Controls>) -> Json<Value> {
     Json(json!({"now": controls.shared.world.now()}))
 }
@@ -237,6 +246,11 @@ async fn send(State(controls): State<Controls>, body: Bytes) -> Answer {
 
 async fn flush(State(controls): State<Controls>) -> Answer {
     controls.shared.flush().await?;
+    Ok(Json(json!({"handled": true})))
+}
+
+async fn sweep(State(controls): State<Controls>) -> Answer {
+    controls.shared.sweep().await?;
     Ok(Json(json!({"handled": true})))
 }
 
@@ -340,12 +354,14 @@ async fn outbox(State(controls): State<Controls>) -> Json<Value> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Entities {
     #[serde(default)]
     bills: Vec<Value>,
     #[serde(default)]
     accounts: Vec<Value>,
+    #[serde(default)]
+    external_mappings: Vec<Value>,
 }
 
 async fn m3ter(State(controls): State<Controls>) -> Json<Value> {
@@ -353,18 +369,23 @@ async fn m3ter(State(controls): State<Controls>) -> Json<Value> {
         json!({
             "bills": holdings.m3ter.bills.values().collect::<Vec<_>>(),
             "accounts": holdings.m3ter.accounts.values().collect::<Vec<_>>(),
+            "externalMappings": holdings.m3ter.mappings.values().collect::<Vec<_>>(),
         })
     }))
 }
 
 async fn fill_m3ter(State(controls): State<Controls>, body: Bytes) -> Answer {
     let entities: Entities = read(&body)?;
-    let (bills, accounts) = (
-        with_ids("bills", entities.bills)?,
-        with_ids("accounts", entities.accounts)?,
-    );
-    let answer = json!({"bills": bills.len(), "accounts": accounts.len()});
-    controls.shared.world.change(Change::M3terFilled { bills, accounts })?;
+    let bills = with_ids("bills", entities.bills)?;
+    let accounts = with_ids("accounts", entities.accounts)?;
+    let mappings = with_ids("externalMappings", entities.external_mappings)?;
+    let answer = json!({"bills": bills.len(), "accounts": accounts.len(), "externalMappings": mappings.len()});
+    let change = Change::M3terFilled {
+        bills,
+        accounts,
+        mappings,
+    };
+    controls.shared.world.change(change)?;
     Ok(Json(answer))
 }
 

@@ -112,6 +112,7 @@ async fn make_secrets(outbill: &Outbill, surroundings: &Surroundings) -> Result<
         .access
         .keep_access_key(&key.access_key_id, &key.api_secret, &organization, Permission::ALL)
         .await?;
+    outbill.webhooks.keep(&organization, &key.webhook_key()).await?;
     let m3ter = serde_json::json!({ "accessKeyId": "sandbox", "apiSecret": "sandbox" });
     outbill
         .secrets

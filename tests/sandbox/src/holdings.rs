@@ -25,6 +25,13 @@ pub struct AccessKey {
     pub api_secret: String,
 }
 
+impl AccessKey {
+    /// The key of m3ter's notifications to the organization.
+    pub fn webhook_key(&self) -> String {
+        format!("webhook-{}", self.access_key_id)
+    }
+}
+
 /// A mail that was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,13 +50,15 @@ pub struct Mail {
     pub body: String,
 }
 
-/// Bills and accounts that the m3ter stand-in serves, by id.
+/// What the m3ter stand-in serves, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct M3ter {
     /// Bills by id.
     pub bills: BTreeMap<String, Value>,
     /// Accounts by id.
     pub accounts: BTreeMap<String, Value>,
+    /// External mappings by id.
+    pub mappings: BTreeMap<String, Value>,
 }
 
 /// One change of a stand-in.
@@ -98,6 +107,8 @@ pub enum Change {
     M3terFilled {
         bills: Vec<(String, Value)>,
         accounts: Vec<(String, Value)>,
+        #[serde(default)]
+        mappings: Vec<(String, Value)>,
     },
 }
 
@@ -187,9 +198,14 @@ impl Holdings {
                 self.secrets.remove(&name);
             }
             Change::MailSent { mail } => self.outbox.push(mail),
-            Change::M3terFilled { bills, accounts } => {
+            Change::M3terFilled {
+                bills,
+                accounts,
+                mappings,
+            } => {
                 self.m3ter.bills.extend(bills);
                 self.m3ter.accounts.extend(accounts);
+                self.m3ter.mappings.extend(mappings);
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod journal;
 pub mod laws;
 pub mod load;
 pub mod m3ter;
+pub mod m3ter_lists;
 pub mod options;
 pub mod page;
 pub mod queue;

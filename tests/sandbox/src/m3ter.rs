@@ -1,4 +1,4 @@
-//! A stand-in for m3ter: tokens, bills and accounts.
+//! A stand-in for m3ter: tokens, bills and accounts, and the lists of bills and external mappings.
 
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use crate::m3ter_lists::{self, List, ListWanted};
 use crate::world::World;
 
 const TOKEN: &str = "sandbox-m3ter-token";
@@ -20,13 +21,15 @@ pub enum Wanted {
     Bill { organization: String, id: String },
     /// An account of an organization.
     Account { organization: String, id: String },
+    /// A page of a list.
+    List(ListWanted),
     /// Something the stand-in does not have.
     Nothing,
 }
 
 impl Wanted {
-    /// Reads method and path; the path is what follows `/m3ter`.
-    pub fn from_path(method: &Method, path: &str) -> Wanted {
+    /// Reads method, path and query; the path is what follows `/m3ter`.
+    pub fn from_path(method: &Method, path: &str, query: &str) -> Wanted {
         let decoded: Vec<String> = path
             .trim_matches('/')
             .split('/')
@@ -43,6 +46,16 @@ impl Wanted {
                 organization: (*organization).to_owned(),
                 id: (*id).to_owned(),
             },
+            (&Method::GET, ["organizations", organization, list @ ("bills" | "externalmappings")]) => {
+                Wanted::List(ListWanted {
+                    organization: (*organization).to_owned(),
+                    list: match *list {
+                        "bills" => List::Bills,
+                        _ => List::ExternalMappings,
+                    },
+                    parameters: parameters(query),
+                })
+            }
             _ => Wanted::Nothing,
         }
     }
@@ -53,6 +66,11 @@ impl Wanted {
             Wanted::Token => "Token",
             Wanted::Bill { .. } => "GetBill",
             Wanted::Account { .. } => "GetAccount",
+            Wanted::List(ListWanted { list: List::Bills, .. }) => "ListBills",
+            Wanted::List(ListWanted {
+                list: List::ExternalMappings,
+                ..
+            }) => "ListExternalMappings",
             Wanted::Nothing => "Unknown",
         }
     }
@@ -75,7 +93,9 @@ pub fn answer(world: &World, wanted: &Wanted, headers: &HeaderMap) -> Response {
         ),
         Wanted::Token => message(StatusCode::UNAUTHORIZED, "Basic authorization is missing"),
         Wanted::Nothing => not_found(),
-        Wanted::Bill { .. } | Wanted::Account { .. } if authorization.strip_prefix("Bearer ") != Some(TOKEN) => {
+        Wanted::Bill { .. } | Wanted::Account { .. } | Wanted::List(_)
+            if authorization.strip_prefix("Bearer ") != Some(TOKEN) =>
+        {
             message(StatusCode::FORBIDDEN, "Unauthorized")
         }
         Wanted::Bill { organization, id } => world
@@ -84,7 +104,20 @@ pub fn answer(world: &World, wanted: &Wanted, headers: &HeaderMap) -> Response {
         Wanted::Account { organization, id } => world
             .read(|holdings| of_organization(holdings.m3ter.accounts.get(id), organization))
             .map_or_else(not_found, |account| respond(StatusCode::OK, &account)),
+        Wanted::List(wanted) => match world.read(|holdings| m3ter_lists::page(&holdings.m3ter, wanted)) {
+            Ok(page) => respond(StatusCode::OK, &page),
+            Err(problem) => message(StatusCode::BAD_REQUEST, &problem),
+        },
     }
+}
+
+fn parameters(query: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        urlencoding::decode(&spaced).map_or_else(|_| spaced.clone(), |decoded| decoded.into_owned())
+    };
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (decode(name), decode(value))).collect()
 }
 
 /// An error as m3ter words it.
@@ -92,13 +125,9 @@ pub fn message(status: StatusCode, message: &str) -> Response {
     respond(status, &json!({"message": message}))
 }
 
-// An entity that names its organization is served to that organization only.
 fn of_organization(entity: Option<&Value>, organization: &str) -> Option<Value> {
     entity
-        .filter(|entity| match entity.get("orgId") {
-            Some(Value::String(owner)) => owner == organization,
-            _ => true,
-        })
+        .filter(|entity| m3ter_lists::is_of(entity, organization))
         .cloned()
 }
 
@@ -122,11 +151,13 @@ mod tests {
             (Method::GET, "organizations/o/bills/b%201", "GetBill"),
             (Method::GET, "organizations/o/accounts/a", "GetAccount"),
             (Method::POST, "organizations/o/bills/b", "Unknown"),
-            (Method::GET, "organizations/o/bills", "Unknown"),
+            (Method::GET, "organizations/o/bills", "ListBills"),
+            (Method::GET, "organizations/o/externalmappings", "ListExternalMappings"),
+            (Method::GET, "organizations/o/products", "Unknown"),
         ] {
-            assert_eq!(Wanted::from_path(&method, path).action(), action, "{path}");
+            assert_eq!(Wanted::from_path(&method, path, "").action(), action, "{path}");
         }
-        let wanted = Wanted::from_path(&Method::GET, "organizations/o/bills/b%201");
+        let wanted = Wanted::from_path(&Method::GET, "organizations/o/bills/b%201", "");
         assert!(matches!(wanted, Wanted::Bill { id, .. } if id == "b 1"));
     }
 }

@@ -154,7 +154,15 @@ impl Shared {
     }
 
     pub(crate) async fn flush(&self) -> Result<(), JournalError> {
-        let id = schedules::send_flush(&self.world)?;
+        self.run(schedules::FLUSH).await
+    }
+
+    pub(crate) async fn sweep(&self) -> Result<(), JournalError> {
+        self.run(schedules::SWEEP).await
+    }
+
+    async fn run(&self, scheduled: &str) -> Result<(), JournalError> {
+        let id = schedules::send(&self.world, scheduled)?;
         wait_for(&self.world, &id).await;
         drain(&self.world).await;
         Ok(())
@@ -309,6 +317,11 @@ impl Sandbox {
     /// Runs the tick now and waits until everything it queued has been handled.
     pub async fn flush(&self) -> Result<(), JournalError> {
         self.shared.flush().await
+    }
+
+    /// Asks m3ter for changed bills now and waits until everything that this queued has been handled.
+    pub async fn sweep(&self) -> Result<(), JournalError> {
+        self.shared.sweep().await
     }
 
     /// Waits until the bill queue has nothing to handle.

@@ -17,8 +17,14 @@ use crate::world::World;
 /// The message of the tick.
 pub const FLUSH: &str = r#"{"flush":true}"#;
 
+/// The message of the sweep.
+pub const SWEEP: &str = r#"{"sweep":true}"#;
+
 /// Minutes past each hour at which the tick runs.
 const TICK_MINUTE: i8 = 1;
+
+/// Minutes past each hour at which m3ter is asked for changed bills.
+const SWEEP_MINUTE: i8 = 31;
 
 /// On the 1st the tick also runs at these minutes past five, before last month closes at six.
 const MONTH_END_HOUR: i8 = 5;
@@ -50,7 +56,10 @@ pub async fn advance(world: &World, to: Timestamp) -> Result<(), AdvanceError> {
     while let Some(stop) = next_stop(world).filter(|stop| *stop <= to) {
         world.change(Change::ClockMoved { to: stop })?;
         if is_tick(stop) {
-            send_flush(world)?;
+            send(world, FLUSH)?;
+        }
+        if is_sweep(stop) {
+            send(world, SWEEP)?;
         }
         drain(world).await;
     }
@@ -59,9 +68,9 @@ pub async fn advance(world: &World, to: Timestamp) -> Result<(), AdvanceError> {
     Ok(())
 }
 
-/// Puts the tick's message on the bill queue; gives its id.
-pub fn send_flush(world: &World) -> Result<String, JournalError> {
-    let message = Message::new(FLUSH.to_owned(), Default::default(), world.now());
+/// Puts a schedule's message on the bill queue; gives its id.
+pub fn send(world: &World, scheduled: &str) -> Result<String, JournalError> {
+    let message = Message::new(scheduled.to_owned(), Default::default(), world.now());
     let id = message.id.clone();
     world.change(Change::MessageSent {
         queue: QueueName::Bills,
@@ -71,20 +80,24 @@ pub fn send_flush(world: &World) -> Result<String, JournalError> {
 }
 
 fn next_stop(world: &World) -> Option<Timestamp> {
-    let tick = next_tick(world.now());
+    let due = next(world.now(), |minute| is_tick(minute) || is_sweep(minute));
     match world.next_delayed() {
-        Some(delayed) => Some(delayed.min(tick?)),
-        None => tick,
+        Some(delayed) => Some(delayed.min(due?)),
+        None => due,
     }
 }
 
 /// The first instant after another at which the tick runs; `None` at the end of time.
 pub fn next_tick(after: Timestamp) -> Option<Timestamp> {
+    next(after, is_tick)
+}
+
+fn next(after: Timestamp, is_due: impl Fn(Timestamp) -> bool) -> Option<Timestamp> {
     let mut minute = whole_minute(after);
-    // The tick runs every hour, so an hour and a minute always hold one.
+    // Every schedule runs every hour, so an hour and a minute always hold one.
     for _ in 0..=61 {
         minute = minute.checked_add(SignedDuration::from_mins(1)).ok()?;
-        if is_tick(minute) {
+        if is_due(minute) {
             return Some(minute);
         }
     }
@@ -101,6 +114,11 @@ fn is_tick(instant: Timestamp) -> bool {
     whole_minute(instant) == instant
         && (at.minute() == TICK_MINUTE
             || (at.day() == 1 && at.hour() == MONTH_END_HOUR && MONTH_END_MINUTES.contains(&at.minute())))
+}
+
+fn is_sweep(instant: Timestamp) -> bool {
+    let minute = instant.to_zoned(TimeZone::UTC).minute();
+    whole_minute(instant) == instant && minute == SWEEP_MINUTE
 }
 
 #[cfg(test)]

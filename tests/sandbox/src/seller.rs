@@ -92,6 +92,22 @@ impl Seller {
         answer(path, self.http.delete(self.url(path)).bearer_auth(&self.token)).await
     }
 
+    /// Notifies of an event as m3ter does: without a token, with a key in the header.
+    pub async fn notify(&self, key: &str, event: &Value) -> Result<Value, CallError> {
+        let path = "m3ter/events";
+        answer(
+            path,
+            self.http.post(self.url(path)).header("x-outbill-key", key).json(event),
+        )
+        .await
+    }
+
+    /// The same with the key in the path, as m3ter's webhook destinations can.
+    pub async fn notify_by_path(&self, key: &str, event: &Value) -> Result<Value, CallError> {
+        let path = format!("m3ter/events/{key}");
+        answer(&path, self.http.post(self.url(&path)).json(event)).await
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}/organizations/{}/{path}", self.api, self.organization)
     }

@@ -220,6 +220,8 @@ async fn controls_answer_and_name_what_is_wrong() {
         ("POST", "/queue", "", 400, "the message is empty"),
         ("POST", "/queue", "not json", 200, ""),
         ("POST", "/tick/flush", "", 200, ""),
+        ("POST", "/tick/sweep", "", 200, ""),
+        ("GET", "/webhook", "", 200, ""),
         ("POST", "/tick/reconcile", "", 501, "the sandbox has no CloudTrail"),
         ("POST", "/cloudtrail", "{}", 501, "the sandbox has no CloudTrail"),
         ("GET", "/access-key", "", 200, ""),

@@ -15,7 +15,10 @@
 //! - A worker that dies between two keys: the redelivered message finds the manifest as it left it and goes on.
 
 mod claim;
+mod history;
+mod open;
 mod record;
+mod resolve;
 mod rows;
 mod work;
 
@@ -34,8 +37,10 @@ use crate::values::manifest::Manifest;
 use crate::values::usage_key::KeyHash;
 
 pub use claim::{Applied, Guard, KeyChange};
+pub use open::Open;
 pub use record::Recorded;
 pub(crate) use record::new_entry;
+pub use resolve::{Resolved, Unblocked};
 pub(crate) use rows::{USAGE_PREFIX, bill_partition, bills_partition};
 pub use work::WorkPage;
 

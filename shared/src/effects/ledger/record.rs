@@ -9,12 +9,12 @@ use crate::effects::row::text;
 use crate::effects::store_error::unavailable;
 use crate::effects::table::{StoreError, Transacted};
 use crate::values::amount::{AmountError, Units};
-use crate::values::entry::{Attempt, Entry, EntryState, KeyState};
+use crate::values::entry::{Attempt, Entry, EntryState, KeyState, Resolution};
 use crate::values::hour::Hour;
 use crate::values::usage_key::KeyHash;
 
 /// Times an outcome is decided anew because its rows changed.
-const TRIES_MAX: usize = 20;
+pub(super) const TRIES_MAX: usize = 20;
 /// An accepted entry takes one action, and one for each bill that has a part of it; so many parts fill the rest of a transaction.
 const ACCEPTED_ACTIONS_MAX: usize = 100;
 
@@ -36,6 +36,15 @@ impl Recorded {
             blocked: None,
         }
     }
+}
+
+/// What a transition rests on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Evidence<'a> {
+    /// AWS's answer, with its receipt where it gave one; or its window, which has closed.
+    Answer(Option<&'a str>),
+    /// An operator's decision.
+    Operator(&'a Resolution),
 }
 
 /// A change of an entry with what it does to its key.
@@ -88,6 +97,7 @@ impl Ledger {
                 answered: entry.attempts_answered.saturating_add(1),
                 metering_record_id: Some(id),
                 reason: None,
+                resolution: None,
             };
             actions.push(rows::update_entry(&update, self.table.name())?);
             for (bill, part) in &entry.parts {
@@ -111,7 +121,7 @@ impl Ledger {
                 Answer::Success { metering_record_id } => Some(metering_record_id.as_str()),
                 _ => None,
             };
-            if let Some(recorded) = self.settle(entry, &transition, id, now).await? {
+            if let Some(recorded) = self.settle(entry, &transition, Evidence::Answer(id), now).await? {
                 return Ok(recorded);
             }
         }
@@ -136,7 +146,7 @@ impl Ledger {
                 return Ok(None);
             }
             if let Some(transition) = verdict::closed(&entry, now) {
-                match self.settle(entry, &transition, None, now).await? {
+                match self.settle(entry, &transition, Evidence::Answer(None), now).await? {
                     Some(recorded) => return Ok(Some(Err(recorded))),
                     None => continue,
                 }
@@ -152,6 +162,7 @@ impl Ledger {
                 answered: started.attempts_answered,
                 metering_record_id: None,
                 reason: None,
+                resolution: None,
             };
             if let Transacted::Done = self
                 .transact(vec![rows::update_entry(&update, self.table.name())?])
@@ -167,13 +178,17 @@ impl Ledger {
     }
 
     /// One try at a transition: the entry, and its key's state where that changes, in one transaction. `None`: rows had changed.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         entry: Entry,
         transition: &Transition,
-        id: Option<&str>,
+        evidence: Evidence<'_>,
         now: Timestamp,
     ) -> Result<Option<Recorded>, LedgerError> {
+        let (id, resolution) = match evidence {
+            Evidence::Answer(id) => (id, None),
+            Evidence::Operator(resolution) => (None, Some(resolution)),
+        };
         let change = self.change(&entry, transition, now).await?;
         let table = self.table.name();
         let after = Entry {
@@ -181,6 +196,7 @@ impl Ledger {
             attempts_answered: entry.attempts_answered.saturating_add(u32::from(transition.answered)),
             metering_record_id: id.map(str::to_owned).or_else(|| entry.metering_record_id.clone()),
             reason: transition.reason.clone().or_else(|| entry.reason.clone()),
+            resolution: resolution.cloned().or_else(|| entry.resolution.clone()),
             ..entry.clone()
         };
         let update = rows::EntryUpdate {
@@ -190,6 +206,7 @@ impl Ledger {
             answered: after.attempts_answered,
             metering_record_id: id,
             reason: transition.reason.as_deref(),
+            resolution,
         };
         let mut actions = vec![rows::update_entry(&update, table)?];
         if let Some(state) = &change.state {
@@ -253,6 +270,10 @@ impl Ledger {
             }
             KeyEffect::OpenConflict => state.conflicts = state.conflicts.saturating_add(1),
             KeyEffect::SettleConflict => state.conflicts = state.conflicts.saturating_sub(1),
+            KeyEffect::ReleaseConflict => {
+                release(&mut state, entry)?;
+                state.conflicts = state.conflicts.saturating_sub(1);
+            }
             KeyEffect::Recommit => recommit(&mut state, entry)?,
         }
         if blocked.is_some() {
@@ -313,6 +334,7 @@ pub(crate) fn new_entry(state: &KeyState, new: claim::NewEntry, attempt: Attempt
         metering_record_id: None,
         observed: None,
         reason: None,
+        resolution: None,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::effects::row::{Item, Row, number, text};
 use crate::effects::table::{PK, SK, StoreError};
 use crate::values::amount::Units;
 use crate::values::bill::BillReference;
-use crate::values::entry::{Entry, EntryState, KeyState};
+use crate::values::entry::{Entry, EntryState, KeyState, Resolution};
 use crate::values::hour::Hour;
 use crate::values::ids::OrganizationId;
 use crate::values::manifest::Manifest;
@@ -17,6 +17,7 @@ pub(super) const MANIFEST: &str = "MANIFEST";
 pub(super) const STATE: &str = "STATE";
 pub(super) const HOUR_PREFIX: &str = "HOUR#";
 pub(crate) const USAGE_PREFIX: &str = "USAGE#";
+const BILL_PREFIX: &str = "BILL#";
 const KEY_PREFIX: &str = "KEY#";
 const WORK_SHARD: &str = "workShard";
 const WORK_AT: &str = "workAt";
@@ -27,7 +28,7 @@ pub(super) const WORK_SHARDS: [char; 16] = [
 ];
 
 pub(crate) fn bill_partition(bill: &BillReference) -> String {
-    format!("BILL#{bill}")
+    format!("{BILL_PREFIX}{bill}")
 }
 
 /// The list of an organization's metered bills.
@@ -40,7 +41,7 @@ pub(super) fn key_partition(key: &KeyHash) -> String {
 }
 
 pub(super) fn bill_row(bill: &BillReference) -> String {
-    format!("BILL#{bill}")
+    format!("{BILL_PREFIX}{bill}")
 }
 
 pub(super) fn hour_row(hour: Hour) -> String {
@@ -53,6 +54,16 @@ pub(super) fn buyer_partition(customer: &str) -> String {
 
 pub(super) fn work_shard(digit: char) -> String {
     format!("{WORK_SHARD_PREFIX}{digit}")
+}
+
+/// In the same index: entries without a known outcome, which wait for evidence or for an operator.
+pub(super) fn open_shard(organization: &OrganizationId, digit: char) -> String {
+    format!("OPEN#{organization}#{digit}")
+}
+
+/// In the same index: keys on which AWS has other than what the bills owe, and that the tick has nothing to claim for.
+pub(super) fn held_shard(organization: &OrganizationId) -> String {
+    format!("HELD#{organization}")
 }
 
 /// The usage report's row of one entry under one bill.
@@ -82,6 +93,12 @@ pub(super) fn partition_key(item: &Item) -> Option<KeyHash> {
 /// The hour of an entry's row.
 pub(super) fn row_hour(item: &Item) -> Option<Hour> {
     sort_key(item)?.strip_prefix(HOUR_PREFIX)?.parse().ok()
+}
+
+/// The bill whose units a row of a key counts.
+pub(super) fn row_bill(item: &Item) -> Option<BillReference> {
+    let bill = sort_key(item)?.strip_prefix(BILL_PREFIX)?;
+    BillReference::try_from(bill.to_owned()).ok()
 }
 
 pub(super) fn read<T: DeserializeOwned>(item: Item, what: &str) -> Result<T, StoreError> {
@@ -114,11 +131,45 @@ fn item(value: &impl Serialize, pk: &str, sk: &str) -> Result<Item, StoreError> 
     Ok(item)
 }
 
-fn with_work(mut item: Item, key: &KeyHash, at: &str) -> Item {
-    let digit = key.as_str().chars().next().unwrap_or('0');
-    item.insert(WORK_SHARD.to_owned(), text(work_shard(digit)));
+fn with_work(mut item: Item, shard: String, at: String) -> Item {
+    item.insert(WORK_SHARD.to_owned(), text(shard));
     item.insert(WORK_AT.to_owned(), text(at));
     item
+}
+
+fn digit(key: &KeyHash) -> char {
+    key.as_str().chars().next().unwrap_or('0')
+}
+
+/// Where a row stands among the rows of its shard, and whose it is: the index holds nothing else of it.
+fn work_at(since: &str, key: &KeyHash, organization: &OrganizationId) -> String {
+    format!("{since}#{key}#{organization}")
+}
+
+/// Whether a row of the work index is one of this organization's.
+pub(super) fn is_of(item: &Item, organization: &OrganizationId) -> bool {
+    attribute(item, WORK_AT)
+        .and_then(|at| at.rsplit_once('#'))
+        .is_some_and(|(_, owner)| owner == organization.as_str())
+}
+
+/// A row of the work index as a page token names it, and back. No part holds the separator but the last.
+pub(super) fn work_position(item: &Item) -> Option<String> {
+    let parts = [attribute(item, PK)?, attribute(item, SK)?, attribute(item, WORK_AT)?];
+    Some(parts.join("|"))
+}
+
+pub(super) fn work_start(shard: &str, position: &str) -> Option<Item> {
+    let mut parts = position.splitn(3, '|');
+    let mut start = key(parts.next()?, parts.next()?);
+    start.insert(WORK_AT.to_owned(), text(parts.next()?));
+    start.insert(WORK_SHARD.to_owned(), text(shard));
+    Some(start)
+}
+
+/// A row's own key.
+pub(super) fn own_key(item: &Item) -> Option<Item> {
+    Some(key(attribute(item, PK)?, attribute(item, SK)?))
 }
 
 /// An action of a transaction from its parts; the SDK's builders fail only where a required part is missing, and none is.
@@ -184,8 +235,11 @@ pub(super) fn put_state(state: &KeyState, known: i64, now: &str, table: &str) ->
     };
     let hash = state.hash();
     let row = item(&state, &key_partition(&hash), STATE)?;
+    let at = work_at(now, &hash, &state.owner);
     let row = if state.is_claimable() {
-        with_work(row, &hash, &format!("{now}#{hash}"))
+        with_work(row, work_shard(digit(&hash)), at)
+    } else if state.is_open() {
+        with_work(row, held_shard(&state.owner), at)
     } else {
         row
     };
@@ -224,8 +278,8 @@ pub(super) fn put_entry(entry: &Entry, table: &str) -> Result<TransactWriteItem,
     let hash = entry.key.hash();
     let row = with_work(
         item(entry, &key_partition(&hash), &hour_row(entry.hour))?,
-        &hash,
-        &format!("{}#{hash}", entry.hour),
+        work_shard(digit(&hash)),
+        work_at(&entry.hour.to_string(), &hash, entry.organization()),
     );
     let put = Put::builder()
         .table_name(table)
@@ -275,6 +329,7 @@ pub(super) struct EntryUpdate<'a> {
     pub(super) answered: u32,
     pub(super) metering_record_id: Option<&'a str>,
     pub(super) reason: Option<&'a str>,
+    pub(super) resolution: Option<&'a Resolution>,
 }
 
 /// An update of an entry's outcome, on condition that state and attempts are as they were read. Hour, quantity and parts stay.
@@ -308,10 +363,28 @@ pub(super) fn update_entry(update: &EntryUpdate<'_>, table: &str) -> Result<Tran
             .expression_attribute_names("#reason", "reason")
             .expression_attribute_values(":reason", text(reason));
     }
-    let mut expression = format!("SET {}", set.join(", "));
-    if update.state != EntryState::Pending {
-        expression.push_str(&format!(" REMOVE {WORK_SHARD}, {WORK_AT}"));
+    if let Some(resolution) = update.resolution {
+        let resolution = serde_dynamo::aws_sdk_dynamodb_1::to_attribute_value(resolution)
+            .map_err(|error| StoreError::other("writing a row", error))?;
+        set.push("resolution = :resolution");
+        request = request.expression_attribute_values(":resolution", resolution);
     }
+    let mut listed = "";
+    match update.state {
+        EntryState::Pending => {}
+        EntryState::Unknown | EntryState::Conflict => {
+            let hash = entry.key.hash();
+            set.extend(["workShard = :shard", "workAt = :at"]);
+            request = request
+                .expression_attribute_values(":shard", text(open_shard(entry.organization(), digit(&hash))))
+                .expression_attribute_values(
+                    ":at",
+                    text(work_at(&entry.hour.to_string(), &hash, entry.organization())),
+                );
+        }
+        EntryState::Accepted | EntryState::Refused | EntryState::Released => listed = " REMOVE workShard, workAt",
+    }
+    let expression = format!("SET {}{listed}", set.join(", "));
     action(request.update_expression(expression).build(), |builder, update| {
         builder.update(update)
     })

@@ -108,23 +108,32 @@ pub(super) fn run_draft(
 }
 
 /// A bill for one configuration.
-struct Story<'a> {
-    batch: &'a Batch<'a>,
-    received: &'a ReceivedBill,
-    bill: &'a Bill,
-    configuration: &'a IntegrationConfiguration,
-    run: &'a RunId,
+pub(super) struct Story<'a> {
+    pub(super) batch: &'a Batch<'a>,
+    pub(super) received: &'a ReceivedBill,
+    pub(super) bill: &'a Bill,
+    pub(super) configuration: &'a IntegrationConfiguration,
+    pub(super) run: &'a RunId,
 }
 
 /// What a version would count, and what it would wait for.
-struct Wanted {
-    targets: BTreeMap<Source, Target>,
+pub(super) struct Wanted {
+    pub(super) targets: BTreeMap<Source, Target>,
     waits_for: BTreeMap<KeyHash, Vec<String>>,
 }
 
+/// The mappings that were read do not say where the bill goes.
+pub(super) struct Unmapped {
+    pub(super) invalid: Invalid,
+    read: MappingsRead,
+}
+
+/// What becomes of the manifest, and the rows that this was decided on.
+pub(super) type Weighed = (Advance, BTreeMap<KeyHash, KeyRow>);
+
 impl Story<'_> {
     /// Head, eligibility and ownership. `Err`: the run ends here.
-    async fn admit(
+    pub(super) async fn admit(
         &self,
         known: Option<&Manifest>,
         owner: Option<&ConfigurationId>,
@@ -196,44 +205,13 @@ impl Story<'_> {
     ) -> Result<(Draft, Option<Manifest>), DispatchError> {
         let wanted = match self.wanted(marketplace).await? {
             Ok(wanted) => wanted,
-            Err(draft) => return Ok((draft, None)),
+            Err(Unmapped { invalid, read }) => return Ok((Draft::Unmapped { invalid, read }, None)),
         };
         let mut known = known;
         for _ in 0..TRIES_MAX {
-            match advance::standing(known.as_ref(), self.bill.head) {
-                standing @ (Standing::Older(_) | Standing::Incomparable(_) | Standing::Deleted) => {
-                    return Ok((Draft::Decided(Outcome::Ignored(standing)), known));
-                }
-                Standing::First | Standing::Newer | Standing::Equal => {}
-            }
-            if let Some(owner) = self.other_owner(known.as_ref()).await? {
-                let outcome = invalid(Culprit::OwnedByConfiguration { owner });
-                return Ok((Draft::Decided(outcome), known));
-            }
-            let rows = self.rows(known.as_ref(), &wanted.targets).await?;
-            if let Some(invalid) = self.foreign(&wanted.targets, &rows) {
-                return Ok((Draft::Decided(Outcome::Invalid(invalid)), None));
-            }
-            let attributed = rows
-                .iter()
-                .map(|(key, row)| (key.clone(), row.attributed(&self.bill.reference)))
-                .collect();
-            let incoming = Incoming {
-                bill: self.bill,
-                owner: &self.configuration.id,
-                split: split_kind(&marketplace.split),
-                unit_price: marketplace.unit_price,
-                targets: &wanted.targets,
-            };
-            let decided = match advance::advance(
-                known.as_ref(),
-                incoming,
-                &attributed,
-                self.received.mode,
-                self.batch.now,
-            ) {
-                Ok(decided) => decided,
-                Err(invalid) => return Ok((Draft::Decided(Outcome::Invalid(invalid)), None)),
+            let (decided, rows) = match self.weigh(known.as_ref(), marketplace, &wanted).await? {
+                Ok(weighed) => weighed,
+                Err(outcome) => return Ok((Draft::Decided(outcome), known)),
             };
             let (manifest, rows, renewed) = match (decided, known.take()) {
                 (Advance::Unchanged, Some(manifest)) => (manifest, rows, Renewed::No),
@@ -264,6 +242,44 @@ impl Story<'_> {
         })
     }
 
+    /// What the version comes to on what is stored now; nothing is written. `Err`: the run ends here.
+    pub(super) async fn weigh(
+        &self,
+        known: Option<&Manifest>,
+        marketplace: &MarketplaceConfiguration,
+        wanted: &Wanted,
+    ) -> Result<Result<Weighed, Outcome>, DispatchError> {
+        match advance::standing(known, self.bill.head) {
+            standing @ (Standing::Older(_) | Standing::Incomparable(_) | Standing::Deleted) => {
+                return Ok(Err(Outcome::Ignored(standing)));
+            }
+            Standing::First | Standing::Newer | Standing::Equal => {}
+        }
+        if let Some(owner) = self.other_owner(known).await? {
+            return Ok(Err(invalid(Culprit::OwnedByConfiguration { owner })));
+        }
+        let rows = self.rows(known, &wanted.targets).await?;
+        if let Some(invalid) = self.foreign(&wanted.targets, &rows) {
+            return Ok(Err(Outcome::Invalid(invalid)));
+        }
+        let attributed = rows
+            .iter()
+            .map(|(key, row)| (key.clone(), row.attributed(&self.bill.reference)))
+            .collect();
+        let incoming = Incoming {
+            bill: self.bill,
+            owner: &self.configuration.id,
+            split: split_kind(&marketplace.split),
+            unit_price: marketplace.unit_price,
+            targets: &wanted.targets,
+        };
+        let decided = advance::advance(known, incoming, &attributed, self.received.mode, self.batch.now);
+        Ok(match decided {
+            Ok(advance) => Ok((advance, rows)),
+            Err(invalid) => Err(Outcome::Invalid(invalid)),
+        })
+    }
+
     /// A configuration that owns the bill by now: another worker may have given it one since this one looked.
     async fn other_owner(&self, known: Option<&Manifest>) -> Result<Option<ConfigurationId>, DispatchError> {
         let configurations = self.batch.configurations(&self.bill.reference.organization).await?;
@@ -274,7 +290,10 @@ impl Story<'_> {
             .cloned())
     }
 
-    async fn wanted(&self, marketplace: &MarketplaceConfiguration) -> Result<Result<Wanted, Draft>, DispatchError> {
+    pub(super) async fn wanted(
+        &self,
+        marketplace: &MarketplaceConfiguration,
+    ) -> Result<Result<Wanted, Unmapped>, DispatchError> {
         let totals = totals::totals(self.bill, marketplace);
         let needed = target::needed(&self.bill.account, &totals.by_source);
         let organization = &self.bill.reference.organization;
@@ -305,7 +324,7 @@ impl Story<'_> {
                 waits_for: self.waits_for(&totals.by_source, &targets),
                 targets,
             }),
-            Err(invalid) => Err(Draft::Unmapped { invalid, read }),
+            Err(invalid) => Err(Unmapped { invalid, read }),
         })
     }
 

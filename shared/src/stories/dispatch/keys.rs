@@ -55,7 +55,7 @@ pub(super) async fn apply(
             };
             let first_look = || KeyDraft {
                 key: key.clone(),
-                dimension: format!("{}-{}", touched.product_code, touched.key.dimension),
+                dimension: touched.dimension_name(),
                 claim: plan.reason,
                 waited: row.state.as_ref().is_some_and(|state| state.dirty),
                 entries: Vec::new(),
@@ -123,8 +123,8 @@ pub(super) async fn apply_noted(
     Ok(applied)
 }
 
-/// What one key needs. `None`: the bill has nothing on it and never had.
-async fn decide(
+/// What one key needs. Nothing is written. `None`: the bill has nothing on it and never had.
+pub(super) async fn decide(
     batch: &Batch<'_>,
     work: &KeyWork<'_>,
     touched: &TouchedKey,

@@ -4,6 +4,7 @@
 //! message ─ receive ─ bill ─┐
 //! tick's page ──── flush ───┼─ claims ─ settle (submit, record) ─ finish (runs, events, tallies)
 //! leaving buyer ── flush ───┘
+//! sweep ────────── sweep ──▶ references to bills, back onto the queue
 //! ```
 //!
 //! Claims of all messages of a batch are submitted together. A message that cannot be finished is left on the queue (`Disposition::Retry`);
@@ -16,8 +17,10 @@ mod finish;
 mod flush;
 mod keys;
 mod late;
+pub mod preview;
 mod receive;
 mod settle;
+mod sweep;
 mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};

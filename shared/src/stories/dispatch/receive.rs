@@ -4,13 +4,13 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::batch::{Batch, Progress};
-use super::{Delivery, DispatchError, bill, flush, unreadable};
+use super::{Delivery, DispatchError, bill, flush, sweep, unreadable};
 use crate::decisions::advance::Mode;
 use crate::effects::m3ter::M3terError;
 use crate::values::bill::BillReference;
 use crate::values::hour::Hour;
 use crate::values::ids::{ConfigurationId, OrganizationId, RunId};
-use crate::values::message::{BillMessage, Change, Leaving, Message, Replay, UnreadableBill};
+use crate::values::message::{BillMessage, Change, Leaving, Message, Replay, SweepPage, UnreadableBill};
 use crate::values::usage_key::KeyHash;
 
 /// References inside references are not followed further than this.
@@ -42,6 +42,8 @@ pub(super) enum Received {
         entries: Vec<(KeyHash, Hour)>,
     },
     Leaving(Leaving),
+    Sweep,
+    SweepPage(SweepPage),
     /// Nothing, or it lies in the dead-letter queue now.
     Nothing,
     Failed(DispatchError),
@@ -56,6 +58,8 @@ impl Received {
             Received::Tick
             | Received::FlushPage { .. }
             | Received::Leaving(_)
+            | Received::Sweep
+            | Received::SweepPage(_)
             | Received::Nothing
             | Received::Failed(_) => None,
         }
@@ -72,6 +76,8 @@ impl Received {
             Received::Tick
             | Received::FlushPage { .. }
             | Received::Leaving(_)
+            | Received::Sweep
+            | Received::SweepPage(_)
             | Received::Nothing
             | Received::Failed(_) => None,
         }
@@ -179,6 +185,8 @@ async fn follow(batch: &Batch<'_>, body: &str) -> Result<Result<Received, Unusab
             Message::Leaving(leaving) => Ok(Next::Received(Received::Leaving(leaving))),
             Message::Tick => Ok(Next::Received(Received::Tick)),
             Message::FlushPage { keys, entries } => Ok(Next::Received(Received::FlushPage { keys, entries })),
+            Message::Sweep => Ok(Next::Received(Received::Sweep)),
+            Message::SweepPage(page) => Ok(Next::Received(Received::SweepPage(page))),
             Message::Nothing { notice } => {
                 tracing::info!(notice, "a notice of AWS that needs nothing done");
                 Ok(Next::Received(Received::Nothing))
@@ -260,6 +268,8 @@ pub(super) async fn work(batch: &Batch<'_>, received: Received, progress: &mut P
         Received::Tick => flush::tick(batch).await,
         Received::FlushPage { keys, entries } => flush::page(batch, &keys, &entries, progress).boxed().await,
         Received::Leaving(leaving) => flush::leaving(batch, &leaving, progress).boxed().await,
+        Received::Sweep => sweep::sweep(batch).await,
+        Received::SweepPage(page) => sweep::page(batch, &page).boxed().await,
         Received::Nothing => Ok(()),
         Received::Failed(error) => Err(error),
     }

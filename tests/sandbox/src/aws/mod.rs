@@ -92,7 +92,11 @@ impl Asked {
     pub fn of(parts: &Parts, body: &[u8]) -> Option<Asked> {
         let path = parts.uri.path();
         if let Some(rest) = path.strip_prefix("/m3ter/") {
-            return Some(Asked::M3ter(Wanted::from_path(&parts.method, rest)));
+            return Some(Asked::M3ter(Wanted::from_path(
+                &parts.method,
+                rest,
+                parts.uri.query().unwrap_or_default(),
+            )));
         }
         if path == "/v2/email/outbound-emails" {
             return Some(Asked::Ses);

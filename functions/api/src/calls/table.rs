@@ -1,112 +1,17 @@
-//! Every call of the API: where it is, who answers it, and how it is described.
-//!
-//! The router and `GET /openapi.json` are both made of this one table, so neither has a call that the other lacks. To add a call, add a row;
-//! its bodies are described in `schemas.json`.
+//! The rows of the table, subject by subject.
 
-use axum::{
-    handler::Handler,
-    http::Method,
-    routing::{self, MethodRouter},
+use axum::{http::Method, routing};
+use outbill::{
+    effects::{access::Permission, m3ter::MAPPINGS_PER_PAGE_MAX},
+    values::configuration::DESTINATIONS,
 };
-use outbill::{effects::access::Permission, values::configuration::DESTINATIONS};
 
+use super::{Access, BodyKind, Operation, Parameter, ParameterKind, delete, get, parameter, post, put, tagged};
 use crate::{
-    App, bills, configurations, credentials, events, mappings, names, openapi, options,
+    bills, configurations, credentials, events, explain, import, mappings, names, notifications, openapi, options,
     page::{EVENTS_PAGE_MAX, PAGE_MAX},
-    runs, token, usage_report,
+    pending, preview, runs, token, usage_report,
 };
-
-/// Where everything of an organization lies.
-const ORGANIZATION: &str = "/organizations/{orgId}";
-
-/// A call.
-pub(crate) struct Operation {
-    pub(crate) method: Method,
-    pub(crate) path: String,
-    pub(crate) handler: MethodRouter<App>,
-    /// m3ter's name of the operation, or ours.
-    pub(crate) id: &'static str,
-    /// What it is about; the headings of the reference.
-    pub(crate) tag: &'static str,
-    pub(crate) summary: &'static str,
-    /// None: it needs no token.
-    pub(crate) permission: Option<Permission>,
-    pub(crate) query: Vec<Parameter>,
-    /// The schema of the body.
-    pub(crate) body: Option<Body>,
-    pub(crate) answer: Answer,
-}
-
-/// What a call takes.
-#[derive(Clone, Copy)]
-pub(crate) struct Body {
-    pub(crate) schema: &'static str,
-    pub(crate) kind: BodyKind,
-}
-
-/// Which form a body has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyKind {
-    /// It has to be there.
-    Required,
-    /// It may be left out.
-    Optional,
-    /// It has to be there, with the version that was read.
-    Update,
-    /// It has to be there, as JSON or as a form.
-    JsonOrForm,
-}
-
-/// What a call gives.
-#[derive(Clone, Copy)]
-pub(crate) enum Answer {
-    /// 200 with one of a schema.
-    One(&'static str),
-    /// 200 with a page of them.
-    Page(&'static str),
-    /// 200 with a list of them.
-    List(&'static str),
-    /// 202 with one of a schema: it was put on the queue.
-    Queued(&'static str),
-}
-
-/// A parameter of the query.
-#[derive(Clone, Copy)]
-pub(crate) struct Parameter {
-    pub(crate) name: &'static str,
-    pub(crate) kind: ParameterKind,
-    pub(crate) description: &'static str,
-}
-
-/// What a parameter may be.
-#[derive(Clone, Copy)]
-pub(crate) enum ParameterKind {
-    Text,
-    /// At most so many characters.
-    ShortText(usize),
-    Flag,
-    Date,
-    /// An instant or a date.
-    Instant,
-    /// Repeated, or joined with commas.
-    Texts,
-    /// The same, and it has to be given.
-    TextsRequired,
-    /// m3ter's name of a run's status.
-    RunStatus,
-    /// One of these.
-    Choice(&'static [&'static str]),
-    /// From 1 to this.
-    PageSize(usize),
-}
-
-const fn parameter(name: &'static str, kind: ParameterKind, description: &'static str) -> Parameter {
-    Parameter {
-        name,
-        kind,
-        description,
-    }
-}
 
 const DESTINATION: Parameter = parameter(
     "destination",
@@ -147,123 +52,6 @@ const RUN_FILTERS: [Parameter; 4] = [
     ),
 ];
 
-impl Operation {
-    fn new(method: Method, path: String, id: &'static str, handler: MethodRouter<App>) -> Operation {
-        Operation {
-            method,
-            path,
-            handler,
-            id,
-            tag: "",
-            summary: "",
-            permission: None,
-            query: Vec::new(),
-            body: None,
-            answer: Answer::One("Error"),
-        }
-    }
-
-    fn says(mut self, summary: &'static str) -> Operation {
-        self.summary = summary;
-        self
-    }
-
-    fn needs(mut self, permission: Permission) -> Operation {
-        self.permission = Some(permission);
-        self
-    }
-
-    fn asks(mut self, parameters: &[Parameter]) -> Operation {
-        self.query.extend(parameters);
-        self
-    }
-
-    fn takes(mut self, schema: &'static str, kind: BodyKind) -> Operation {
-        self.body = Some(Body { schema, kind });
-        self
-    }
-
-    fn gives(mut self, schema: &'static str) -> Operation {
-        self.answer = Answer::One(schema);
-        self
-    }
-
-    fn gives_list(mut self, schema: &'static str) -> Operation {
-        self.answer = Answer::List(schema);
-        self
-    }
-
-    fn gives_queued(mut self, schema: &'static str) -> Operation {
-        self.answer = Answer::Queued(schema);
-        self
-    }
-
-    /// Pages of at most so many.
-    fn pages(mut self, schema: &'static str, size_max: usize) -> Operation {
-        self.answer = Answer::Page(schema);
-        self.asks(&[
-            parameter(
-                "pageSize",
-                ParameterKind::PageSize(size_max),
-                "How many to give at most; the largest page unless given.",
-            ),
-            parameter(
-                "nextToken",
-                ParameterKind::Text,
-                "The last page's `nextToken`, with the same filters.",
-            ),
-        ])
-    }
-}
-
-fn get<H, T>(path: &str, id: &'static str, handler: H) -> Operation
-where
-    H: Handler<T, App>,
-    T: 'static,
-{
-    Operation::new(Method::GET, format!("{ORGANIZATION}{path}"), id, routing::get(handler))
-}
-
-fn post<H, T>(path: &str, id: &'static str, handler: H) -> Operation
-where
-    H: Handler<T, App>,
-    T: 'static,
-{
-    Operation::new(
-        Method::POST,
-        format!("{ORGANIZATION}{path}"),
-        id,
-        routing::post(handler),
-    )
-}
-
-fn put<H, T>(path: &str, id: &'static str, handler: H) -> Operation
-where
-    H: Handler<T, App>,
-    T: 'static,
-{
-    Operation::new(Method::PUT, format!("{ORGANIZATION}{path}"), id, routing::put(handler))
-}
-
-fn delete<H, T>(path: &str, id: &'static str, handler: H) -> Operation
-where
-    H: Handler<T, App>,
-    T: 'static,
-{
-    Operation::new(
-        Method::DELETE,
-        format!("{ORGANIZATION}{path}"),
-        id,
-        routing::delete(handler),
-    )
-}
-
-fn tagged(tag: &'static str, operations: Vec<Operation>) -> impl Iterator<Item = Operation> {
-    operations
-        .into_iter()
-        .map(move |operation| Operation { tag, ..operation })
-}
-
 /// The table, in the order of the reference.
 pub(crate) fn all() -> Vec<Operation> {
     let mut all = Vec::new();
@@ -273,6 +61,7 @@ pub(crate) fn all() -> Vec<Operation> {
     all.extend(tagged("External mappings", external_mappings()));
     all.extend(tagged("Integration runs", integration_runs()));
     all.extend(tagged("Marketplace", marketplace()));
+    all.extend(tagged("Notifications", m3ter_notifications()));
     all.extend(tagged("Events", events_calls()));
     all
 }
@@ -286,6 +75,7 @@ fn access() -> Vec<Operation> {
             routing::post(token::issue),
         )
         .says("Exchanges an access key, given as HTTP Basic, for a token of five hours. A hundred failures from one address in a minute are answered 429 until the minute is over.")
+        .opens_to(Access::AccessKey)
         .takes("BearerAccessTokenRequest", BodyKind::JsonOrForm)
         .gives("BearerAccessTokenResponse"),
         Operation::new(
@@ -331,6 +121,11 @@ fn integration_configurations() -> Vec<Operation> {
             .says("Enables it after 20 successive failures have disabled it, and sends what waited.")
             .needs(ConfigUpdate)
             .gives("IntegrationConfigResponse"),
+        post("/integrationconfigs/{id}/preview", "PreviewBill", preview::preview)
+            .says("What a bill would lead to under this configuration, and why. Nothing is written.")
+            .needs(Permission::MarketplaceUsageRetrieve)
+            .takes("BillMessage", BodyKind::Required)
+            .gives("PreviewResponse"),
         get(
             "/integrationconfigs/entity/{entityType}",
             "GetIntegrationConfigForType",
@@ -448,6 +243,12 @@ fn external_mappings() -> Vec<Operation> {
             .needs(ConfigCreate)
             .takes("ExternalMappingRequest", BodyKind::Required)
             .gives("ExternalMappingResponse"),
+        post("/externalmappings/import", "ImportExternalMappings", import::import)
+            .says("Copies a page of m3ter's mappings to AWS. What is here already stays; where it differs it is listed. Repeat it with nextToken until done.")
+            .needs(ConfigCreate)
+            .takes("ImportRequest", BodyKind::Optional)
+            .pages("ImportResponse", MAPPINGS_PER_PAGE_MAX)
+            .gives("ImportResponse"),
         get(
             "/externalmappings/external/{entity}/{m3terId}",
             "ListExternalMappingsForM3terEntity",
@@ -586,6 +387,36 @@ fn marketplace() -> Vec<Operation> {
             ),
         ])
         .pages("MarketplaceUsageReportResponse", usage_report::PAGE_MAX),
+        get("/integrationdestinations/marketplace/explain", "ExplainUsage", explain::explain)
+            .says("From a bill's units at AWS back through entries to its versions and line items, with the arithmetic in words.")
+            .needs(MarketplaceUsageRetrieve)
+            .asks(&[
+                parameter("billId", ParameterKind::TextRequired, "The bill."),
+                parameter("dimension", ParameterKind::Text, "Only this dimension, <productCode>-<dimensionKey>."),
+            ])
+            .gives("ExplanationResponse"),
+        get("/integrationdestinations/marketplace/pending", "ListPending", pending::list)
+            .says("Everything that AWS has not accepted: what waits for a decision first, then what is sent by itself.")
+            .needs(MarketplaceUsageRetrieve)
+            .pages("PendingResponse", PAGE_MAX),
+        post(
+            "/integrationdestinations/marketplace/pending/{id}/resolve",
+            "ResolvePending",
+            pending::resolve,
+        )
+        .says("An operator says what AWS holds of an entry whose outcome is not known. It is kept with name and reason.")
+        .needs(MarketplaceUsageCreate)
+        .takes("ResolveRequest", BodyKind::Required)
+        .gives("PendingResponse"),
+        post(
+            "/integrationdestinations/marketplace/pending/{id}/unblock",
+            "UnblockPending",
+            pending::unblock,
+        )
+        .says("An operator lets a usage key claim again that AWS's refusal has blocked.")
+        .needs(MarketplaceUsageCreate)
+        .takes("UnblockRequest", BodyKind::Required)
+        .gives("PendingResponse"),
         post("/bills", "PostBill", bills::create)
             .says("Puts a bill on the queue. What cannot be read is refused here; what becomes of the rest, its runs say.")
             .needs(MarketplaceUsageCreate)
@@ -652,5 +483,20 @@ fn events_calls() -> Vec<Operation> {
             .says("One event.")
             .needs(ConfigRetrieve)
             .gives("EventResponse"),
+    ]
+}
+
+fn m3ter_notifications() -> Vec<Operation> {
+    let notified = |operation: Operation| {
+        operation
+            .opens_to(Access::NotificationKey)
+            .takes("NotificationRequest", BodyKind::Required)
+            .gives("NotifiedResponse")
+    };
+    vec![
+        notified(post("/m3ter/events", "NotifyWithHeader", notifications::with_header))
+            .says("m3ter's notification that a bill changed: a hint, after which the bill is fetched from m3ter."),
+        notified(post("/m3ter/events/{key}", "NotifyWithPath", notifications::with_path))
+            .says("The same with the key as the last part of the path, for webhooks that can send no header."),
     ]
 }
