@@ -104,7 +104,7 @@ fn describe(operation: &Operation) -> Value {
     let is_in_path = operation.path.ends_with("/{key}");
     described["security"] = match operation.access {
         Access::Token(_) => json!([{"token": []}]),
-        Access::AccessKey => json!([{"accessKey": []}]),
+        Access::Basic => json!([{"accessKey": []}]),
         Access::NotificationKey if !is_in_path => json!([{"notificationKey": []}]),
         Access::NotificationKey | Access::Open => json!([]),
     };

@@ -41,8 +41,8 @@ pub(crate) struct Operation {
 pub(crate) enum Access {
     /// A token of the organization that has this permission.
     Token(Permission),
-    /// An access key.
-    AccessKey,
+    /// An access key, as HTTP Basic.
+    Basic,
     /// The organization's key of notifications, in a header or in the path.
     NotificationKey,
     /// Nothing.

@@ -75,7 +75,7 @@ fn access() -> Vec<Operation> {
             routing::post(token::issue),
         )
         .says("Exchanges an access key, given as HTTP Basic, for a token of five hours. A hundred failures from one address in a minute are answered 429 until the minute is over.")
-        .opens_to(Access::AccessKey)
+        .opens_to(Access::Basic)
         .takes("BearerAccessTokenRequest", BodyKind::JsonOrForm)
         .gives("BearerAccessTokenResponse"),
         Operation::new(
