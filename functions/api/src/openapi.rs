@@ -22,9 +22,8 @@ pub(crate) async fn show() -> Result<Json<Value>, ApiError> {
 }
 
 fn document() -> Result<Value, ApiError> {
-    let schemas: Map<String, Value> =
+    let mut schemas: Map<String, Value> =
         serde_json::from_str(SCHEMAS).map_err(|error| ApiError::internal(format!("schemas.json: {error}")))?;
-    let mut schemas = schemas;
     schemas.insert("ConfigData".to_owned(), options::schema());
     let operations = calls::all();
     let mut tags: Vec<&str> = operations.iter().map(|operation| operation.tag).collect();

@@ -15,6 +15,7 @@ use base64::{
 use common::*;
 use http_body_util::BodyExt;
 use jiff::SignedDuration;
+use lambda_http::request::RequestContext;
 use outbill::{
     Outbill,
     effects::{access::Permission, attempts::Attempts},
@@ -164,18 +165,22 @@ async fn a_hundred_failures_in_a_minute_are_enough_wherever_they_are_counted() {
 
     let wrong = format!("{}:wrong", api.key.0);
     let right = format!("{}:{}", api.key.0, api.key.1);
-    let ask = async |router: &axum::Router, key: &str| {
-        let request = Request::post("/oauth/token")
+    let ask_from = async |router: &axum::Router, key: &str, address: Option<&str>| {
+        let mut request = Request::post("/oauth/token")
             .header("authorization", format!("Basic {}", STANDARD.encode(key)))
             .header("content-type", "application/json")
             .body(Body::from(r#"{"grant_type":"client_credentials"}"#))
             .unwrap();
+        if let Some(address) = address {
+            request.extensions_mut().insert(gateway(address));
+        }
         let response: Response<Body> = router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap();
         (parts.status.as_u16(), parts.headers, body)
     };
+    let ask = async |router: &axum::Router, key: &str| ask_from(router, key, None).await;
     for number in 1..=60 {
         assert_eq!(ask(&api.router, &wrong).await.0, 403, "{number}");
     }
@@ -192,9 +197,23 @@ async fn a_hundred_failures_in_a_minute_are_enough_wherever_they_are_counted() {
     refused(ask(&second, &wrong).await);
     // An instance that knows looks nothing up any more, not even a good key.
     refused(ask(&second, &right).await);
+    // Whoever calls from elsewhere is not held up.
+    assert_eq!(ask_from(&second, &right, Some("198.51.100.7")).await.0, 200);
+    assert_eq!(ask_from(&second, &wrong, Some("198.51.100.7")).await.0, 403);
+    let long = format!("{}:x", "k".repeat(5_000));
+    assert_eq!(ask_from(&second, &long, Some("198.51.100.8")).await.0, 403);
     *api.clock.lock().unwrap() = now() + SignedDuration::from_secs(60);
     assert_eq!(ask(&second, &right).await.0, 200);
     assert_eq!(ask(&api.router, &wrong).await.0, 403);
+}
+
+/// What API Gateway says of a call from an address.
+fn gateway(address: &str) -> RequestContext {
+    let event = include_str!("../../../events/token-request.json");
+    let event: Value = serde_json::from_str(event).unwrap();
+    let mut context = event["requestContext"].clone();
+    context["http"]["sourceIp"] = json!(address);
+    serde_json::from_value(context).unwrap()
 }
 
 async fn as_caller(api: &Api, token: &str, path: &str) -> (u16, Value) {

@@ -33,6 +33,8 @@ pub const TOKEN_SECONDS: i64 = 18_000;
 pub const BELIEVED: SignedDuration = SignedDuration::from_secs(60);
 /// Access keys remembered; more than any seller has.
 const REMEMBERED_MAX: usize = 1_000;
+/// Longer than any id that is made; a secret's name may have 512 characters, of which a byte can take three.
+const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 const SIGNING_SECRET: &str = "token-signing";
 //= https://www.rfc-editor.org/rfc/rfc7518#section-3.2
 //# A key of the same size as the hash output (for instance, 256 bits for "HS256") or larger MUST be used with this algorithm.
@@ -250,6 +252,9 @@ impl Access {
         });
         if remembered.is_some() {
             return Ok(remembered);
+        }
+        if id.len() > ACCESS_KEY_ID_BYTES_MAX {
+            return Ok(None);
         }
         let name = access_key_name(id);
         let Some(text) = self.secrets.get(&name).await? else {
