@@ -129,6 +129,36 @@ async fn what_a_key_owes_beside_a_conflict_is_listed_with_it() {
 }
 
 #[tokio::test]
+async fn what_a_disabled_configuration_or_a_failing_connection_keeps_is_said_to_wait_for_that() {
+    let mut scene = Scene::ready().await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+    // AWS refuses the connection for another bill; its entry is claimed and goes again.
+    scene.map("Account", "other", "Customer", "222233334444").await;
+    scene.metering_fails(&[FaultKind::AccessDenied]);
+    scene.bill(&bill("others", "other", 1).of("53.03")).await;
+    let expected = [row("ENTRY", "PENDING", 5_303), row("KEY", "CONNECTION_FAILING", 204)];
+    assert_eq!(told(&scene).await, expected);
+    scene.tick().await;
+    assert_eq!(told(&scene).await, [row("KEY", "WAITS", 204)]);
+    // Twenty failures in a row disable the configuration.
+    for number in 0..20 {
+        let bad = bill(&format!("bad-{number}"), &format!("nobody-{number}"), 1);
+        scene.bill(&bad.of("7.01")).await;
+    }
+    assert_eq!(told(&scene).await, [row("KEY", "CONFIGURATION_DISABLED", 204)]);
+    for number in 0..20 {
+        let account = format!("nobody-{number}");
+        scene.map("Account", &account, "Customer", "555566667777").await;
+    }
+    scene.enable().await;
+    scene.until("2025-06-10T11:02:00Z").await;
+    assert_eq!(told(&scene).await, []);
+    assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 10_307);
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn another_organization_sees_and_decides_nothing() {
     let scene = unknown(FaultKind::LostRequest).await;
     let entry = id_of(&scene, "UNKNOWN").await;
