@@ -95,6 +95,13 @@ impl Case {
         self.attributed = self.known.as_ref().unwrap().units_by_key().unwrap();
     }
 
+    fn deducted(&self, source: &Source) -> String {
+        self.known.as_ref().unwrap().sources[source]
+            .deducted
+            .normalize()
+            .to_string()
+    }
+
     fn units(&self, dimension: &str) -> Units {
         self.known
             .as_ref()
@@ -188,6 +195,7 @@ fn a_source_without_units_at_aws_moves_freely() {
     };
     assert_eq!(left, BTreeSet::from([key("x").hash()]));
     assert_eq!((case.units("x"), case.units("z")), (50, 101));
+    assert!(case.known.unwrap().fixed.is_empty(), "nothing is left behind");
 }
 
 #[test]
@@ -223,6 +231,43 @@ fn another_split_or_unit_price_is_held_and_cut_over_without_a_cent_lost() {
 }
 
 #[test]
+fn what_aws_has_above_all_that_leaves_goes_with_the_last() {
+    // The bill fell after it was metered: AWS has 200, the two sources owe 150.
+    let both = [(product("A"), "x", "1.00"), (product("B"), "x", "0.50")];
+    let mut case = Case::new();
+    case.step(1, PRODUCT, "0.01", &both, Mode::Ordinary).unwrap();
+    case.attributed = BTreeMap::from([(key("x").hash(), 200)]);
+    let moved = [(product("A"), "y", "1.03"), (product("B"), "z", "0.53")];
+    case.step(2, PRODUCT, "0.01", &moved, Mode::Remap).unwrap();
+    assert_eq!(
+        (case.deducted(&product("A")), case.deducted(&product("B"))),
+        ("1".into(), "1".into())
+    );
+    assert_eq!((case.units("x"), case.units("y"), case.units("z")), (200, 3, -47));
+
+    // Another split: the money that stays behind is taken from the new sources in turn.
+    let mut case = Case::new();
+    case.step(1, PRODUCT, "0.01", &[(product("A"), "x", "2.00")], Mode::Ordinary)
+        .unwrap();
+    case.meter();
+    let split = [
+        (Source::aggregation("a"), "u", "0.50"),
+        (Source::aggregation("b"), "v", "0.70"),
+        (Source::aggregation("c"), "w", "0.30"),
+    ];
+    case.step(2, SplitKind::ItemPerAggregation, "0.01", &split, Mode::Remap)
+        .unwrap();
+    assert_eq!(
+        [&split[0].0, &split[1].0, &split[2].0].map(|source| case.deducted(source)),
+        ["0.5", "0.7", "0.8"]
+    );
+    assert_eq!(
+        (case.units("x"), case.units("u"), case.units("v"), case.units("w")),
+        (200, 0, 0, -50)
+    );
+}
+
+#[test]
 fn an_equal_version_changes_nothing_unless_it_is_replayed() {
     let mut case = Case::new();
     let first = [(product("A"), "x", "1.01")];
@@ -248,7 +293,10 @@ fn an_equal_version_changes_nothing_unless_it_is_replayed() {
 #[test]
 fn a_deletion_takes_every_key_to_nothing_and_leaves_a_tombstone() {
     let mut case = Case::new();
-    case.step(5, PRODUCT, "0.01", &[(product("A"), "x", "1.01")], Mode::Ordinary)
+    case.step(4, PRODUCT, "0.01", &[(product("A"), "x", "1.01")], Mode::Ordinary)
+        .unwrap();
+    case.meter();
+    case.step(5, PRODUCT, "0.01", &[(product("A"), "z", "1.31")], Mode::Remap)
         .unwrap();
     let reference = bill(1).reference;
     let Advance::Changed { manifest, .. } = delete(
@@ -260,7 +308,20 @@ fn a_deletion_takes_every_key_to_nothing_and_leaves_a_tombstone() {
     ) else {
         panic!("the bill was not deleted yet")
     };
-    assert_eq!(manifest.units_by_key().unwrap(), BTreeMap::from([(key("x").hash(), 0)]));
+    let known = case.known.clone().unwrap();
+    let tombstone = Manifest {
+        head: Head::Version(4),
+        deleted: true,
+        sources: BTreeMap::new(),
+        fixed: Vec::new(),
+        revision: known.revision + 1,
+        ..known
+    };
+    assert_eq!(*manifest, tombstone);
+    assert_eq!(
+        manifest.units_by_key().unwrap(),
+        BTreeMap::from([(key("x").hash(), 0), (key("z").hash(), 0)])
+    );
     assert_eq!(standing(Some(&manifest), Head::Version(9)), Standing::Deleted);
     assert_eq!(
         delete(

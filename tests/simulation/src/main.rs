@@ -15,6 +15,10 @@ use simulation::shrink::shrink;
 use simulation::tell;
 use simulation::variant::Variant;
 
+/// A third of a history's time goes into small pieces of memory.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Plays random histories of bills, faults and crashes on the real functions, and checks after every step that nothing is lost and nothing is
 /// billed twice.
 #[derive(Debug, Parser)]
