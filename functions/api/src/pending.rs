@@ -3,6 +3,8 @@
 //! An entry's id is `<usage key>-<hour>`, a key's is the usage key alone. What is decided here only opens the way: units are claimed and sent by
 //! the bill queue, as all others are.
 
+use std::collections::BTreeSet;
+
 use axum::{Json, extract::Path};
 use jiff::Timestamp;
 use outbill::{
@@ -17,6 +19,7 @@ use outbill::{
         bill::BillReference,
         entry::{ByHand, Entry, EntryState, KeyState, Part, Resolution, Verdict},
         hour::Hour,
+        ids::ConfigurationId,
         message,
         usage_key::{Buyer, KeyHash, UsageKey},
     },
@@ -40,11 +43,31 @@ pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiErr
     call.needs(Permission::MarketplaceUsageRetrieve)?;
     let request = page::request(&query, PAGE_MAX)?;
     let found = call.outbill.ledger.open(&call.organization, &request).await?;
-    let failing = call.outbill.connections.failing(&call.organization).await?;
+    let hindrances = Hindrances::of(&call).await?;
     Ok(Json(page::response(&query, found, |open| match open {
         Open::Entry(open) => show_entry(open),
-        Open::Key(state) => show_key(state, &failing, call.now),
+        Open::Key(state) => show_key(state, &hindrances, call.now),
     })))
+}
+
+/// What keeps an organization's keys from claiming, beside themselves.
+struct Hindrances {
+    failing: Failing,
+    disabled: BTreeSet<ConfigurationId>,
+}
+
+impl Hindrances {
+    async fn of(call: &Call) -> Result<Hindrances, ApiError> {
+        let failing = call.outbill.connections.failing(&call.organization).await?;
+        let configurations = call.outbill.configurations.of_organization(&call.organization).await?;
+        let disabled = configurations
+            .into_iter()
+            .filter(|configuration| !configuration.enabled);
+        Ok(Hindrances {
+            failing,
+            disabled: disabled.map(|configuration| configuration.id).collect(),
+        })
+    }
 }
 
 /// `{"as": "ACCEPTED"|"RELEASED", "reason"}`: an operator says what AWS holds of an entry whose outcome is not known.
@@ -149,8 +172,8 @@ pub(crate) async fn unblock(
         Unblocked::Missing => return Err(missing()),
     };
     claim_again(&call, &key).await?;
-    let failing = call.outbill.connections.failing(&call.organization).await?;
-    Ok(Json(show_key(&state, &failing, call.now)))
+    let hindrances = Hindrances::of(&call).await?;
+    Ok(Json(show_key(&state, &hindrances, call.now)))
 }
 
 /// Asks the queue to claim what the key owes now, in the ordinary way. Should this be lost, the next tick does the same.
@@ -234,6 +257,7 @@ pub(crate) fn entry(entry: &Entry) -> Object {
         .with("refusedFrom", entry.hour.closes_at().to_string())
         .with("dtClaimed", entry.claimed_at.to_string())
         .with("integrationRunId", entry.origin.run.as_str())
+        .with("integrationConfigId", entry.origin.configuration.as_str())
         .maybe("meteringRecordId", entry.metering_record_id.as_deref())
         .maybe("resolution", resolution)
 }
@@ -266,8 +290,9 @@ fn show_entry(open: &Entry) -> Value {
 }
 
 /// `units` are what is owed beyond what AWS has, or was sent; negative: a carry.
-fn show_key(state: &KeyState, failing: &Failing, now: Timestamp) -> Value {
-    let health = match failing.is_failing(&state.origin.connection, now) {
+fn show_key(state: &KeyState, hindrances: &Hindrances, now: Timestamp) -> Value {
+    let disabled = hindrances.disabled.contains(&state.origin.configuration);
+    let health = match hindrances.failing.is_failing(&state.origin.connection, now) {
         true => ConnectionHealth::Failing,
         false => ConnectionHealth::Working,
     };
@@ -283,6 +308,10 @@ fn show_key(state: &KeyState, failing: &Failing, now: Timestamp) -> Value {
         (false, Reason::Carry(_)) => (
             "CARRY",
             "nothing is to be done: AWS takes nothing back, and later growth is sent only as far as it exceeds this",
+        ),
+        (false, Reason::ConnectionFailing | Reason::Waits(_)) if disabled => (
+            "CONFIGURATION_DISABLED",
+            "mend what disabled the configuration, then enable it; the units are claimed by themselves",
         ),
         (false, Reason::ConnectionFailing) => (
             "CONNECTION_FAILING",
@@ -300,6 +329,7 @@ fn show_key(state: &KeyState, failing: &Failing, now: Timestamp) -> Value {
         .map(|unblocked| json!({"by": unblocked.by, "at": unblocked.at, "reason": unblocked.reason}));
     let reason = match &state.blocked {
         Some(blocked) => format!("{}: {blocked}", Reason::Blocked),
+        None if name == "CONFIGURATION_DISABLED" => format!("the configuration is disabled; {delta} units wait"),
         None => reason.to_string(),
     };
     usage_key(&state.key, dimension)
@@ -310,6 +340,7 @@ fn show_key(state: &KeyState, failing: &Failing, now: Timestamp) -> Value {
         .with("total", state.total)
         .with("committed", state.committed)
         .with("parts", parts(&state.residuals))
+        .with("integrationConfigId", state.origin.configuration.as_str())
         .maybe("refusedFrom", state.leaving_until.map(|until| until.to_string()))
         .with("reason", reason)
         .with("wayOut", way_out)

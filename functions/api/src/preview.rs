@@ -94,10 +94,7 @@ fn counted(keys: &[PreviewedKey]) -> String {
         .iter()
         .flat_map(|key| key.plan.entries.iter().map(|entry| entry.quantity))
         .sum();
-    format!(
-        "the bill would be counted on {} dimensions, and {sent} units sent at once",
-        keys.len()
-    )
+    format!("the bill would be counted, and {sent} units sent at once")
 }
 
 fn show_key(key: &PreviewedKey) -> Value {

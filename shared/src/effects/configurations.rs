@@ -109,7 +109,8 @@ impl Configurations {
         Ok(())
     }
 
-    /// Stores the user's part of `changed`, whose version is the one that the user has seen. `now` and `by` become the last change.
+    /// Stores the user's part of `changed`, whose version is the one that the user has seen, and lists its organization for the sweep. `now` and
+    /// `by` become the last change.
     pub async fn update(
         &self,
         changed: &IntegrationConfiguration,
@@ -123,6 +124,7 @@ impl Configurations {
         };
         let item = write(&next);
         check_size(&item)?;
+        self.0.put(organization_row(&next.organization)).await?;
         let (mut set, mut remove) = (Vec::new(), Vec::new());
         let mut request = self
             .0

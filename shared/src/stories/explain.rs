@@ -17,7 +17,6 @@ use crate::values::manifest::{Manifest, TouchedKey};
 use crate::values::marketplace_configuration::MarketplaceConfiguration;
 use crate::values::message::{Change, Message};
 use crate::values::run::IntegrationRun;
-use jiff::Timestamp;
 use serde_json::Value;
 
 /// Runs of a bill that are looked through: a month of a bill that is calculated every quarter of an hour.
@@ -97,11 +96,7 @@ pub async fn explain(
         dimension.is_none_or(|wanted| wanted == touched.key.dimension || wanted == touched.dimension_name())
     };
     let touched: Vec<&TouchedKey> = manifest.keys.values().filter(wanted).collect();
-    let mut versions = Versions {
-        outbill,
-        runs: runs(outbill, bill).await?,
-        read: BTreeMap::new(),
-    };
+    let mut versions = Versions::of(outbill, runs(outbill, bill).await?);
     let newest = versions.of_head(manifest.head).await?;
     let mut keys = Vec::new();
     for touched in touched {
@@ -109,12 +104,12 @@ pub async fn explain(
         let Some(history) = outbill.ledger.history(&hash).await? else {
             continue;
         };
-        let lines = newest.as_ref().and_then(ExplainedVersion::lines);
+        let lines = newest.as_ref().and_then(Lines::kept);
         let explanation = explanation::explain(&manifest, &hash, &history, lines);
         let mut entries = Vec::new();
         for entry in history.entries.iter().filter(|entry| entry.parts.contains_key(bill)) {
             let version = versions.at_claim(entry, bill).await?;
-            let version = version.map(|version| (version.name, version.run));
+            let version = version.map(|run| (version_name(&run), run));
             let name = version.as_ref().map(|(name, _)| name.as_str());
             entries.push(ExplainedEntry {
                 words: explanation::entry_words(entry, bill, name),
@@ -137,19 +132,19 @@ pub async fn explain(
     }))
 }
 
-impl ExplainedVersion {
-    fn of(run: IntegrationRun, lines: Lines) -> ExplainedVersion {
-        let head = Head::of_sort_text(&run.entity_version);
-        let name = head.map_or_else(|| run.entity_version.clone(), |head| head.to_string());
-        ExplainedVersion { run, name, lines }
-    }
-
-    fn lines(&self) -> Option<&VersionLines> {
-        match &self.lines {
+impl Lines {
+    fn kept(&self) -> Option<&VersionLines> {
+        match self {
             Lines::Kept(lines) => Some(lines),
             Lines::Gone(_) => None,
         }
     }
+}
+
+/// `version 3`.
+fn version_name(run: &IntegrationRun) -> String {
+    let head = Head::of_sort_text(&run.entity_version);
+    head.map_or_else(|| run.entity_version.clone(), |head| head.to_string())
 }
 
 /// All runs of a bill, newest first.
@@ -178,35 +173,56 @@ async fn runs(outbill: &Outbill, bill: &BillReference) -> Result<Vec<Integration
 /// The runs of a bill with what was read of their logs.
 struct Versions<'a> {
     outbill: &'a Outbill,
+    /// Newest version first, and of one version the newest run: a head only moves forward.
     runs: Vec<IntegrationRun>,
     read: BTreeMap<String, Told>,
 }
 
 impl Versions<'_> {
-    /// The run that counted a head last.
-    async fn of_head(&mut self, head: Head) -> Result<Option<ExplainedVersion>, StoreError> {
+    fn of(outbill: &Outbill, mut runs: Vec<IntegrationRun>) -> Versions<'_> {
+        runs.sort_by(|left, right| {
+            let order = |run: &IntegrationRun| (run.entity_version.clone(), run.id.clone());
+            order(right).cmp(&order(left))
+        });
+        Versions {
+            outbill,
+            runs,
+            read: BTreeMap::new(),
+        }
+    }
+
+    /// The lines of a head, by the run that counted it last.
+    async fn of_head(&mut self, head: Head) -> Result<Option<Lines>, StoreError> {
         let text = head.sort_text();
-        let candidates = self.runs.iter().filter(|run| run.entity_version == text);
-        let candidates: Vec<IntegrationRun> = candidates.cloned().collect();
-        self.first_counted(candidates).await
+        let run = self.first_counted(|run| run.entity_version == text).await?;
+        let told = run.and_then(|run| self.read.get(run.id.as_str()));
+        Ok(match told {
+            Some(Told::Counted(lines)) => Some(lines.clone()),
+            Some(Told::NotCounted) | None => None,
+        })
     }
 
     /// The version that stood when an entry was claimed: its own run's, or, where another bill's run claimed it, the newest that had been
     /// counted by then.
-    async fn at_claim(&mut self, entry: &Entry, bill: &BillReference) -> Result<Option<ExplainedVersion>, StoreError> {
-        let own = |run: &&IntegrationRun| entry.origin.bill == *bill && entry.origin.run == run.id;
-        let mut candidates: Vec<IntegrationRun> = self.runs.iter().filter(own).cloned().collect();
-        if candidates.is_empty() {
-            candidates = started_until(&self.runs, entry.claimed_at);
+    async fn at_claim(&mut self, entry: &Entry, bill: &BillReference) -> Result<Option<IntegrationRun>, StoreError> {
+        if entry.origin.bill == *bill
+            && let Some(own) = self.first_counted(|run| run.id == entry.origin.run).await?
+        {
+            return Ok(Some(own));
         }
-        self.first_counted(candidates).await
+        self.first_counted(|run| run.started <= entry.claimed_at).await
     }
 
-    async fn first_counted(&mut self, candidates: Vec<IntegrationRun>) -> Result<Option<ExplainedVersion>, StoreError> {
-        for run in candidates {
-            if let Told::Counted(lines) = self.told(&run).await? {
-                let lines = lines.clone();
-                return Ok(Some(ExplainedVersion::of(run, lines)));
+    async fn first_counted(
+        &mut self,
+        admits: impl Fn(&IntegrationRun) -> bool,
+    ) -> Result<Option<IntegrationRun>, StoreError> {
+        for index in 0..self.runs.len() {
+            let Some(run) = self.runs.get(index).filter(|run| admits(run)).cloned() else {
+                continue;
+            };
+            if let Told::Counted(_) = self.told(&run).await? {
+                return Ok(Some(run));
             }
         }
         Ok(None)
@@ -231,17 +247,14 @@ impl Versions<'_> {
             let Some(Told::Counted(lines)) = self.read.get(run.id.as_str()) else {
                 continue;
             };
-            versions.push(ExplainedVersion::of(run.clone(), lines.clone()));
+            versions.push(ExplainedVersion {
+                name: version_name(run),
+                run: run.clone(),
+                lines: lines.clone(),
+            });
         }
         versions
     }
-}
-
-/// Newest version first, because a head only moves forward.
-fn started_until(runs: &[IntegrationRun], instant: Timestamp) -> Vec<IntegrationRun> {
-    let mut earlier: Vec<IntegrationRun> = runs.iter().filter(|run| run.started <= instant).cloned().collect();
-    earlier.sort_by(|left, right| right.entity_version.cmp(&left.entity_version));
-    earlier
 }
 
 /// Reads a run's log: whether it counted anything, and the bill as it came.

@@ -350,6 +350,17 @@ mod tests {
     }
 
     #[test]
+    fn a_head_s_sort_text_is_read_back() {
+        let instant = "2025-06-10T10:02:11.120Z".parse().unwrap();
+        for head in [Head::Version(0), Head::Version(i64::MAX), Head::LastModified(instant)] {
+            assert_eq!(Head::of_sort_text(&head.sort_text()), Some(head));
+        }
+        for bad in ["", "V", "Vx", "X1", "ö1"] {
+            assert_eq!(Head::of_sort_text(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn a_bill_is_read() {
         let bill = read(&line(
             r#","convertedSubtotal":1.19e4,"productId":"p","compoundAggregationId":"c","unknown":1"#,

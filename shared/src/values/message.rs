@@ -1,12 +1,12 @@
 //! What may lie on the bill queue. A body that is none of these goes to the dead-letter queue with the reason.
 
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::account::Account;
 use super::bill::{self, Bill, BillError, BillReference, Head};
 use super::hour::Hour;
 use super::ids::{AccountId, BillId, OrganizationId, RunId};
+use super::sweep::{self, SweepPage};
 use super::usage_key::KeyHash;
 
 /// m3ter's prefix of the events that carry a bill.
@@ -46,31 +46,6 @@ pub enum Message {
     SweepPage(SweepPage),
     /// A notice of AWS that needs nothing done.
     Nothing { notice: String },
-}
-
-/// Where a sweep of one organization stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SweepPage {
-    pub organization: OrganizationId,
-    /// Bills that changed before this instant are none of this sweep's.
-    pub since: Timestamp,
-    /// When it began: the next one asks from here.
-    pub began: Timestamp,
-    /// m3ter's token of the page; none for the first.
-    pub next_token: Option<String>,
-}
-
-impl SweepPage {
-    /// As it lies on the queue.
-    pub fn to_json(&self) -> Value {
-        let mut message = serde_json::json!({
-            "sweep": true, "orgId": self.organization, "since": self.since, "began": self.began,
-        });
-        if let (Some(token), Some(message)) = (&self.next_token, message.as_object_mut()) {
-            message.insert("nextToken".to_owned(), Value::from(token.as_str()));
-        }
-        message
-    }
 }
 
 /// A bill's new state.
@@ -174,7 +149,7 @@ pub enum MessageError {
     Bill { bill: String, reason: String },
 }
 
-fn field(field: &'static str, reason: impl ToString) -> MessageError {
+pub(super) fn field(field: &'static str, reason: impl ToString) -> MessageError {
     MessageError::Field {
         field,
         reason: reason.to_string(),
@@ -199,7 +174,7 @@ impl Message {
         } else if has("flush") {
             flush(object)
         } else if has("sweep") {
-            sweep(object)
+            sweep::read(object)
         } else if has("replay") {
             replay(object)
         } else if has("bill") {
@@ -227,7 +202,7 @@ impl Message {
     }
 }
 
-fn text<'a>(object: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, MessageError> {
+pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, MessageError> {
     match object.get(name) {
         None | Some(Value::Null) => Err(field(name, "it is missing")),
         Some(Value::String(text)) => Ok(text),
@@ -235,7 +210,7 @@ fn text<'a>(object: &'a Map<String, Value>, name: &'static str) -> Result<&'a st
     }
 }
 
-fn organization(object: &Map<String, Value>) -> Result<OrganizationId, MessageError> {
+pub(super) fn organization(object: &Map<String, Value>) -> Result<OrganizationId, MessageError> {
     OrganizationId::new(text(object, "orgId")?).map_err(|error| field("orgId", error))
 }
 
@@ -343,30 +318,6 @@ fn deleted(organization: OrganizationId, bill: &Map<String, Value>) -> Result<Ch
         head,
         account: account_id(bill),
     })
-}
-
-fn sweep(object: &Map<String, Value>) -> Result<Message, MessageError> {
-    if object.get("sweep") != Some(&Value::Bool(true)) {
-        return Err(field("sweep", "it must be true"));
-    }
-    if !object.contains_key("orgId") {
-        return Ok(Message::Sweep);
-    }
-    let instant = |name: &'static str| {
-        let text = text(object, name)?;
-        let read = text.parse::<Timestamp>();
-        read.map_err(|_| field(name, format!("{text:?} is no ISO 8601 date-time")))
-    };
-    let next_token = match object.get("nextToken") {
-        None | Some(Value::Null) => None,
-        Some(_) => Some(text(object, "nextToken")?.to_owned()),
-    };
-    Ok(Message::SweepPage(SweepPage {
-        organization: organization(object)?,
-        since: instant("since")?,
-        began: instant("began")?,
-        next_token,
-    }))
 }
 
 fn replay(object: &Map<String, Value>) -> Result<Message, MessageError> {

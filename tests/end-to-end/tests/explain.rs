@@ -228,7 +228,22 @@ async fn a_cut_over_is_in_the_arithmetic_of_both_dimensions() {
     scene
         .bill(&bill("june", ACME, 2).line(usage("13.07").aggregation("storage")))
         .await;
-    scene.remap("june").await;
+    // The cut-over as an operator asks for it.
+    let run = scene.run("june").await.id;
+    let path = format!("integrationruns/{run}/replay");
+    scene
+        .seller
+        .post(&path, &json!({ "remap": true }))
+        .await
+        .expect("queued");
+    scene.rest().await;
+    let log = scene.log(&run).await;
+    let asked = log
+        .iter()
+        .find_map(|record| record.get("replayAsked"))
+        .expect("who asked");
+    assert_eq!(asked["by"], json!(scene.sandbox.access_key().access_key_id));
+    assert_eq!(asked["remap"], json!(true));
     let explained = explain(&scene, "billId=june").await;
     let of = |name: &str| {
         let keys = explained["dimensions"].as_array().unwrap();

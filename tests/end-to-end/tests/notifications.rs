@@ -132,9 +132,9 @@ async fn a_bill_whose_notification_was_lost_is_found_within_the_hour() {
         &[held(&bill("june", ACME, 1).of("101.03"), "2025-06-10T10:10:00Z")],
         &[],
     );
-    scene.until("2025-06-10T10:30:59Z").await;
+    scene.until("2025-06-10T10:40:59Z").await;
     assert!(scene.billed().is_empty());
-    scene.until("2025-06-10T10:31:00Z").await;
+    scene.until("2025-06-10T10:41:00Z").await;
     scene.assert_billed(&[acme(TEN, 10_103)]);
     // The next version's is lost as well.
     scene.m3ter_has(
@@ -192,7 +192,7 @@ async fn a_sweep_goes_through_every_page_and_moves_on_only_at_the_end() {
     assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 1_103);
     scene.heal();
     scene.sandbox.clear_requests();
-    scene.until("2025-06-10T11:32:00Z").await;
+    scene.until("2025-06-10T11:42:00Z").await;
     assert_eq!(listings(&scene), 6, "three pages a sweep");
     scene.until("2025-06-10T13:02:00Z").await;
     assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 1_103 + 1_307 + 1_701 + 1_903);

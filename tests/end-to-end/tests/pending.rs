@@ -1,7 +1,7 @@
 //! What AWS has not accepted is listed with its way out, and what an operator decides about it is sent, or not, as decided.
 
 use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, bill, dimension, per_bill};
-use sandbox::FaultKind;
+use sandbox::{Fault, FaultKind, Service};
 use serde_json::{Value, json};
 
 const PENDING: &str = "integrationdestinations/marketplace/pending";
@@ -125,6 +125,36 @@ async fn what_a_key_owes_beside_a_conflict_is_listed_with_it() {
     scene.bill(&bill("june", ACME, 2).of("103.07")).await;
     let expected = [row("ENTRY", "CONFLICT", 10_103), row("KEY", "IN_CONFLICT", 204)];
     assert_eq!(told(&scene).await, expected);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn what_a_disabled_configuration_or_a_failing_connection_keeps_is_said_to_wait_for_that() {
+    let mut scene = Scene::ready().await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+    // AWS refuses the connection for another bill; its entry is claimed and goes again.
+    scene.map("Account", "other", "Customer", "222233334444").await;
+    scene.metering_fails(&[FaultKind::AccessDenied]);
+    scene.bill(&bill("others", "other", 1).of("53.03")).await;
+    let expected = [row("ENTRY", "PENDING", 5_303), row("KEY", "CONNECTION_FAILING", 204)];
+    assert_eq!(told(&scene).await, expected);
+    scene.tick().await;
+    assert_eq!(told(&scene).await, [row("KEY", "WAITS", 204)]);
+    // Twenty failures in a row disable the configuration.
+    for number in 0..20 {
+        let bad = bill(&format!("bad-{number}"), &format!("nobody-{number}"), 1);
+        scene.bill(&bad.of("7.01")).await;
+    }
+    assert_eq!(told(&scene).await, [row("KEY", "CONFIGURATION_DISABLED", 204)]);
+    for number in 0..20 {
+        let account = format!("nobody-{number}");
+        scene.map("Account", &account, "Customer", "555566667777").await;
+    }
+    scene.enable().await;
+    scene.until("2025-06-10T11:02:00Z").await;
+    assert_eq!(told(&scene).await, []);
+    assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 10_307);
     scene.end().await;
 }
 
@@ -267,6 +297,72 @@ async fn a_receipt_that_comes_after_a_release_counts() {
     );
     scene.rest().await;
     scene.assert_billed(&[acme(TEN, 10_103)]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn of_two_operators_who_decide_at_once_one_decides() {
+    let mut scene = unknown(FaultKind::LostRequest).await;
+    let path = format!("{PENDING}/{}/resolve", id_of(&scene, "UNKNOWN").await);
+    let seller = scene.seller.clone();
+    let decide = |verdict: &str| {
+        let (seller, path) = (seller.clone(), path.clone());
+        let decision = json!({ "as": verdict, "reason": format!("as {verdict}") });
+        async move { seller.post(&path, &decision).await }
+    };
+    let answers = tokio::join!(
+        decide("ACCEPTED"),
+        decide("RELEASED"),
+        decide("ACCEPTED"),
+        decide("RELEASED")
+    );
+    let answers = [answers.0, answers.1, answers.2, answers.3];
+    let (done, late): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert_eq!(
+        (done.len(), late.len()),
+        (2, 2),
+        "the same decision twice, and the other one too late"
+    );
+    for answer in late {
+        Scene::assert_refused(answer, 400, &["operator has already decided"]);
+    }
+    let done: Vec<Value> = done.into_iter().flatten().collect();
+    assert_eq!(done[0]["resolution"]["as"], done[1]["resolution"]["as"]);
+    scene.rest().await;
+    let key = scene.key(ACME_AWS_ACCOUNT, DIMENSION).await.state;
+    let committed = if done[0]["state"] == "ACCEPTED" { 10_103 } else { 0 };
+    // Released in its own hour, which is taken: the units wait for the next.
+    assert_eq!((key.total, key.committed), (10_103, committed));
+}
+
+#[tokio::test]
+async fn a_decision_whose_transaction_s_answer_was_lost_counts_once() {
+    let mut scene = unknown(FaultKind::LostRequest).await;
+    let path = format!("{PENDING}/{}/resolve", id_of(&scene, "UNKNOWN").await);
+    let lost = Fault {
+        action: Some("TransactWriteItems".to_owned()),
+        ..Fault::new(Service::DynamoDb, FaultKind::LostAnswer, 1)
+    };
+    scene.sandbox.faults(vec![lost.clone()]).expect("faults");
+    let decision = json!({ "as": "RELEASED", "reason": "not there" });
+    let resolved = scene.seller.post(&path, &decision).await.expect("resolved");
+    assert_eq!(resolved["state"], json!("RELEASED"));
+    scene.until("2025-06-10T11:02:00Z").await;
+    scene.assert_billed(&[acme(ELEVEN, 10_103)]);
+    // The same for a block.
+    scene.map("Account", "other", "Customer", "222233334444").await;
+    scene.subscribed("222233334444", false);
+    scene.bill(&bill("others", "other", 1).of("53.03")).await;
+    let path = format!("{PENDING}/{}/unblock", id_of(&scene, "BLOCKED").await);
+    scene.subscribed("222233334444", true);
+    scene.sandbox.faults(vec![lost]).expect("faults");
+    scene
+        .seller
+        .post(&path, &json!({ "reason": "signed" }))
+        .await
+        .expect("unblocked");
+    scene.until("2025-06-10T12:02:00Z").await;
+    assert_eq!(scene.paid("222233334444", DIMENSION), 5_303);
     scene.end().await;
 }
 

@@ -267,6 +267,7 @@ async fn a_blocked_or_conflicting_key_a_failing_connection_and_an_owner_are_seen
     let previewed = preview(&scene, &bill("may", ACME, 1).of("53.03").json()).await;
     let errors = previewed["validationErrors"].to_string();
     assert!(errors.contains(&first), "{errors}");
+    scene.tick().await;
     scene.end().await;
 }
 

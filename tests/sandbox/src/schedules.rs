@@ -24,7 +24,7 @@ pub const SWEEP: &str = r#"{"sweep":true}"#;
 const TICK_MINUTE: i8 = 1;
 
 /// Minutes past each hour at which m3ter is asked for changed bills.
-const SWEEP_MINUTE: i8 = 31;
+const SWEEP_MINUTE: i8 = 41;
 
 /// On the 1st the tick also runs at these minutes past five, before last month closes at six.
 const MONTH_END_HOUR: i8 = 5;

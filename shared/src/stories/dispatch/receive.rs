@@ -10,7 +10,8 @@ use crate::effects::m3ter::M3terError;
 use crate::values::bill::BillReference;
 use crate::values::hour::Hour;
 use crate::values::ids::{ConfigurationId, OrganizationId, RunId};
-use crate::values::message::{BillMessage, Change, Leaving, Message, Replay, SweepPage, UnreadableBill};
+use crate::values::message::{BillMessage, Change, Leaving, Message, Replay, UnreadableBill};
+use crate::values::sweep::SweepPage;
 use crate::values::usage_key::KeyHash;
 
 /// References inside references are not followed further than this.

@@ -17,7 +17,7 @@ use crate::effects::m3ter::M3terError;
 use crate::values::bill::{self, Head};
 use crate::values::configuration::BILL;
 use crate::values::ids::{BillId, OrganizationId};
-use crate::values::message::SweepPage;
+use crate::values::sweep::SweepPage;
 
 /// A sweep asks again for what changed so long before the last one began: m3ter's clock is not ours, and its lists may lag.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
