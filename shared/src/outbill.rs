@@ -11,7 +11,7 @@ use aws_smithy_http_client::{
 use crate::{
     Environment,
     effects::{
-        access::Access, bodies::Bodies, configurations::Configurations, connections::Connections,
+        access::Access, attempts::Attempts, bodies::Bodies, configurations::Configurations, connections::Connections,
         credentials::Credentials, destinations::aws_marketplace::AwsMarketplace, events::Events, ids::Ids,
         ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings, queue::BillQueue, random::Random, runs::Runs,
         secrets::Secrets, sweeps::Sweeps, table::Table, usage::Usage, waiting::Waiting, webhooks::Webhooks,
@@ -59,6 +59,8 @@ pub struct Outbill {
     pub mailer: Mailer,
     /// Access keys and tokens.
     pub access: Access,
+    /// Failed requests for a token.
+    pub attempts: Attempts,
     /// The maker of ids.
     pub ids: Arc<Ids>,
 }
@@ -98,6 +100,7 @@ impl Outbill {
             bodies,
             mailer: Mailer::new(aws_sdk_sesv2::Client::new(sdk), &environment.alert_sender),
             access: Access::new(secrets.clone()),
+            attempts: Attempts::new(table.clone()),
             secrets,
             table,
             ids,

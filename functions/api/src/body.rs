@@ -3,7 +3,7 @@
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
 };
 use serde_json::{Map, Value};
@@ -27,24 +27,53 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
     }
 }
 
-/// A JSON body.
+/// A JSON body that may be left out.
+pub(crate) struct MaybeBody(pub(crate) Option<Value>);
+
+impl<S: Send + Sync> FromRequest<S> for MaybeBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<MaybeBody, ApiError> {
+        let content_type = request.headers().get(CONTENT_TYPE).cloned();
+        let Raw(bytes) = Raw::from_request(request, state).await?;
+        read_json(content_type.as_ref(), &bytes).map(MaybeBody)
+    }
+}
+
+/// Reads a body as JSON; none if it is empty. Errors: another content type, or no JSON and where it ends to be it.
+pub(crate) fn read_json(content_type: Option<&HeaderValue>, body: &[u8]) -> Result<Option<Value>, ApiError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    check_content_type(content_type)?;
+    serde_json::from_slice(body)
+        .map(Some)
+        .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))
+}
+
+/// None is taken for JSON: it is all that this API reads.
+fn check_content_type(given: Option<&HeaderValue>) -> Result<(), ApiError> {
+    let Some(given) = given else { return Ok(()) };
+    let text = given.to_str().unwrap_or_default();
+    let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "content-type: {text:?} is not JSON; send the body as application/json"
+    )))
+}
+
+/// A JSON body that has to be there.
 pub(crate) struct Body(pub(crate) Value);
 
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Body, ApiError> {
-        let Raw(bytes) = Raw::from_request(request, state).await?;
-        Body::read(&bytes)
-    }
-}
-
-impl Body {
-    /// Reads what was given. Errors: no JSON, and where it ends to be it.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Body, ApiError> {
-        serde_json::from_slice(bytes)
-            .map(Body)
-            .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))
+        let MaybeBody(body) = MaybeBody::from_request(request, state).await?;
+        body.map(Body)
+            .ok_or_else(|| ApiError::bad_request("the body is empty; give a JSON object"))
     }
 }
 

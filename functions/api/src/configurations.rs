@@ -1,4 +1,7 @@
 //! `integrationconfigs`: what an organization wants sent where.
+//!
+//! What is in use is not deleted, but a deletion and a new use of the same thing can cross. Then a mapping is linked to a configuration that is
+//! gone, and counts for none; or a configuration names a credential that is gone, and its runs end in `AUTH_FAILED` and say so.
 
 use axum::{Json, extract::Path};
 use outbill::{
@@ -16,6 +19,7 @@ use crate::{
     call::Call,
     credentials,
     error::ApiError,
+    names,
     page::{self, PAGE_MAX},
     query::Query,
     requeue,
@@ -56,26 +60,32 @@ pub(crate) async fn by_entity(
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
     let request = page::request(&query, PAGE_MAX)?;
+    let entity = names::entity_type(&entity)?;
+    let destination = names::asked(&query, "destination", names::destination)?;
     let is = |wanted: Option<&str>, found: Option<&str>| wanted.is_none_or(|wanted| found == Some(wanted));
     let wanted = |found: &IntegrationConfiguration| {
-        found.entity_type.eq_ignore_ascii_case(&entity)
+        found.entity_type == entity
             && is(query.text("entityId"), found.entity_id.as_deref())
             && is(query.text("destinationId"), found.destination_id.as_deref())
-            && query
-                .text("destination")
-                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(found.destination.name()))
+            && is(destination, Some(found.destination.name()))
     };
     let found = call
         .outbill
         .configurations
         .list(&call.organization, &request, wanted)
         .await?;
-    let Some(newest) = found.items.first().map(show) else {
+    // A page may be empty although the list goes on.
+    let newest = found.items.first().map(show);
+    if newest.is_none() && found.next.is_none() {
         return Err(ApiError::not_found(format!(
             "there is no integration configuration of entity type {entity}"
         )));
-    };
-    Ok(Json(merged(newest, page::response(&query, found, show))))
+    }
+    let page = page::response(&query, found, show);
+    Ok(Json(match newest {
+        Some(newest) => merged(newest, page),
+        None => page,
+    }))
 }
 
 fn merged(mut left: Value, right: Value) -> Value {
@@ -122,14 +132,28 @@ pub(crate) async fn update(
             requeue::after_configuration(&call.outbill, &call.organization, &updated.id).await?;
             Ok(Json(with_external_id(show(&updated), &request)))
         }
-        Changed::Version(stored) => Err(version_mismatch(version, stored)),
-        Changed::Missing => Err(missing(&id)),
+        Changed::Version(stored) => {
+            request.forget_new_credential(&call).await?;
+            Err(version_mismatch(version, stored))
+        }
+        Changed::Missing => {
+            request.forget_new_credential(&call).await?;
+            Err(missing(&id))
+        }
     }
 }
 
 pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigDelete)?;
     let id = ConfigurationId::new(&*id).map_err(|_| missing(&id))?;
+    let linked = call.outbill.mappings.linked_to(&call.organization, &id).await?;
+    if !linked.is_empty() {
+        let ids = linked.iter().map(|mapping| mapping.id.as_str());
+        return Err(ApiError::bad_request(format!(
+            "external mappings are linked to the configuration: {}; delete them, or link them to another one, first",
+            some_of(ids)
+        )));
+    }
     let deleted = call.outbill.configurations.delete(&call.organization, &id).await?;
     deleted.as_ref().map(show).map(Json).ok_or_else(|| missing(id.as_str()))
 }
@@ -285,6 +309,26 @@ impl Request {
             Some(credential) => Ok(call.outbill.credentials.create(credential).await?),
             None => Ok(()),
         }
+    }
+
+    /// Somebody else's change came first: nobody will ever use the credential that was made for this one.
+    async fn forget_new_credential(&self, call: &Call) -> Result<(), ApiError> {
+        if let Some(made) = &self.new_credential {
+            call.outbill.credentials.delete(&call.organization, &made.id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Names in a row, of which there may be thousands.
+pub(crate) fn some_of<T: AsRef<str>>(names: impl ExactSizeIterator<Item = T>) -> String {
+    const NAMED_MAX: usize = 20;
+    let more = names.len().saturating_sub(NAMED_MAX);
+    let named: Vec<T> = names.take(NAMED_MAX).collect();
+    let named = named.iter().map(T::as_ref).collect::<Vec<_>>().join(", ");
+    match more {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 

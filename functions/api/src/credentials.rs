@@ -5,14 +5,14 @@
 
 use axum::{Json, extract::Path};
 use outbill::{
-    effects::{access::Permission, configurations::Changed},
+    effects::{access::Permission, configurations::Changed, destinations::aws_marketplace::check::Outcome},
     values::{
         configuration::{Audit, DestinationKind},
         credential::{AWS_INTEGRATION, AwsRole, IntegrationCredential},
         ids::CredentialId,
     },
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -92,21 +92,28 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
     let stored = stored(&call, &id).await?;
     let users = configurations::using(&call, &stored.id).await?;
     if !users.is_empty() {
-        let names: Vec<String> = users
-            .iter()
-            .map(|user| {
-                user.name
-                    .as_ref()
-                    .map_or_else(|| user.id.to_string(), |name| format!("{} ({name})", user.id))
-            })
-            .collect();
+        let names = users.iter().map(|user| match &user.name {
+            Some(name) => format!("{} ({name})", user.id),
+            None => user.id.to_string(),
+        });
         return Err(ApiError::bad_request(format!(
             "the credential is used by the integration configurations {}; connect them to another one first",
-            names.join(", ")
+            configurations::some_of(names)
         )));
     }
     let deleted = call.outbill.credentials.delete(&call.organization, &stored.id).await?;
     deleted.as_ref().map(show).map(Json).ok_or_else(|| missing(&id))
+}
+
+/// Tries a credential and says in words what is missing; always 200 where it could be tried.
+pub(crate) async fn check(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
+    call.needs(Permission::ConfigUpdate)?;
+    let stored = stored(&call, &id).await?;
+    let steps = call.outbill.marketplace.check(&stored).await;
+    let good = steps
+        .iter()
+        .all(|step| matches!(step.outcome, Outcome::Good | Outcome::NotTried));
+    Ok(Json(json!({"id": stored.id, "good": good, "steps": steps})))
 }
 
 /// A credential given within a configuration. None if something about it is wrong, which `outer` then has.

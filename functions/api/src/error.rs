@@ -4,7 +4,7 @@ use std::error::Error;
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
 use outbill::effects::{access::AccessError, table::StoreError};
@@ -15,39 +15,63 @@ use serde_json::json;
 pub(crate) struct ApiError {
     status: StatusCode,
     message: String,
+    retry_after_seconds: Option<i64>,
 }
 
 impl ApiError {
-    pub(crate) fn bad_request(message: impl Into<String>) -> ApiError {
+    fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
         ApiError {
-            status: StatusCode::BAD_REQUEST,
+            status,
             message: message.into(),
+            retry_after_seconds: None,
         }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, message)
     }
 
     /// m3ter answers 403 both to the unknown and to those who may not.
     pub(crate) fn forbidden(message: impl Into<String>) -> ApiError {
-        ApiError {
-            status: StatusCode::FORBIDDEN,
-            message: message.into(),
-        }
+        ApiError::new(StatusCode::FORBIDDEN, message)
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub(crate) fn too_large(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    pub(crate) fn too_many(message: impl Into<String>, retry_after_seconds: i64) -> ApiError {
         ApiError {
-            status: StatusCode::NOT_FOUND,
-            message: message.into(),
+            retry_after_seconds: Some(retry_after_seconds),
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
         }
+    }
+
+    /// Outbill itself is wrong; the reason goes to the log.
+    pub(crate) fn internal(reason: impl std::fmt::Display) -> ApiError {
+        tracing::error!(reason = %reason, "A call could not be answered.");
+        ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Outbill could not answer; its log says why",
+        )
+    }
+
+    /// Whether the caller was refused for who they are.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN
     }
 
     /// What may be well the next time; the cause goes to the log.
     pub(crate) fn not_answered(error: &(dyn Error + 'static)) -> ApiError {
         tracing::error!(error.chain = chain(error), "A call could not be answered.");
-        ApiError {
-            status: StatusCode::BAD_GATEWAY,
-            message: "a service that Outbill needs did not answer, or others were faster each time; try again"
-                .to_owned(),
-        }
+        ApiError::new(
+            StatusCode::BAD_GATEWAY,
+            "a service that Outbill needs did not answer, or others were faster each time; try again",
+        )
     }
 
     /// The same with a way out, where the body was too large.
@@ -55,13 +79,6 @@ impl ApiError {
         match self.status {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(format!("{}; {way_out}", self.message)),
             _ => self,
-        }
-    }
-
-    pub(crate) fn too_large(message: impl Into<String>) -> ApiError {
-        ApiError {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            message: message.into(),
         }
     }
 }
@@ -82,7 +99,7 @@ impl From<StoreError> for ApiError {
         if status.is_server_error() {
             tracing::error!(error.chain = chain(&error), "A call could not be answered.");
         }
-        ApiError { status, message }
+        ApiError::new(status, message)
     }
 }
 
@@ -104,6 +121,10 @@ fn chain(error: &dyn Error) -> String {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({"message": self.message}))).into_response()
+        let mut response = (self.status, Json(json!({"message": self.message}))).into_response();
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }

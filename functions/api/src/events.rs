@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The events that Outbill raises; m3ter's names.
-const TYPES: &[&str] = &[
+pub(crate) const TYPES: &[&str] = &[
     "integration.validation.error",
     "integration.missingaccountmapping.error",
     "integration.authentication.error",
@@ -38,7 +38,7 @@ const DOCUMENT: &[(&str, &str)] = &[
 ];
 
 /// m3ter's categories. Outbill raises events of the second only.
-const CATEGORIES: &[&str] = &[
+pub(crate) const CATEGORIES: &[&str] = &[
     "Notification",
     INTEGRATION_EVENT,
     "IngestValidationFailure",
@@ -55,6 +55,12 @@ pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiErr
         .text("notificationId")
         .or(query.text("notificationCode"))
         .is_some();
+    // None is ever actioned, so both answers give the same list.
+    query.parsed(
+        "includeActioned",
+        |text| text.parse::<bool>().ok(),
+        "give true or false",
+    )?;
     let filter = EventFilter {
         name: query.text("eventName").map(str::to_owned),
         resource_id: query.text("resourceId").map(str::to_owned),
@@ -98,7 +104,8 @@ pub(crate) async fn types(call: Call) -> Result<Json<Value>, ApiError> {
 
 pub(crate) async fn fields(call: Call, query: Query) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
-    let wanted = query.text("eventName");
+    let known = |text: &str| TYPES.iter().find(|name| **name == text).copied();
+    let wanted = query.parsed("eventName", known, &format!("choose one of {}", TYPES.join(", ")))?;
     let document: Map<String, Value> = DOCUMENT
         .iter()
         .map(|(name, kind)| ((*name).to_owned(), Value::from(*kind)))
@@ -108,12 +115,6 @@ pub(crate) async fn fields(call: Call, query: Query) -> Result<Json<Value>, ApiE
         .filter(|name| wanted.is_none_or(|wanted| wanted == **name))
         .map(|name| ((*name).to_owned(), Value::Object(document.clone())))
         .collect();
-    if events.is_empty() {
-        return Err(ApiError::bad_request(format!(
-            "eventName: choose one of {}",
-            TYPES.join(", ")
-        )));
-    }
     Ok(Json(json!({"events": events})))
 }
 

@@ -15,7 +15,7 @@ use outbill::{
 use serde_json::{Map, Value};
 
 use crate::{
-    body::{Body, Fields, Raw},
+    body::{Fields, MaybeBody},
     call::Call,
     configurations,
     error::ApiError,
@@ -42,10 +42,9 @@ enum Copied {
     Conflict(String, Option<Box<ExternalMapping>>),
 }
 
-pub(crate) async fn import(call: Call, query: Query, Raw(body): Raw) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn import(call: Call, query: Query, MaybeBody(body): MaybeBody) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigCreate)?;
-    if !body.is_empty() {
-        let Body(body) = Body::read(&body)?;
+    if let Some(body) = body {
         Fields::of_call(&call, body, &[])?.done()?;
     }
     let request = page::request(&query, MAPPINGS_PER_PAGE_MAX)?;

@@ -1,11 +1,13 @@
 //! The API function: m3ter's integration API, so that m3ter's own SDKs work when they are pointed here, and Outbill's additions to it.
 //!
-//! Every success is 200 (a bill that was queued: 202), every error `{"message"}`. All that is not `POST /oauth/token` needs a token of the
-//! organization in the path; without one, or with another organization's, everything is 403, whether it exists or not.
+//! Every success is 200 (a bill that was queued: 202), every error `{"message"}`. All but `POST /oauth/token`, `GET /openapi.json` and m3ter's
+//! notifications needs a token of the organization in the path; without one, or with another organization's, everything is 403, whether it
+//! exists or not.
 
 mod bills;
 mod body;
 mod call;
+mod calls;
 mod configurations;
 mod credentials;
 mod error;
@@ -13,8 +15,10 @@ mod events;
 mod explain;
 mod import;
 mod mappings;
+mod names;
 mod notifications;
 mod object;
+mod openapi;
 mod options;
 mod page;
 mod pending;
@@ -32,12 +36,11 @@ use axum::{
     extract::DefaultBodyLimit,
     http::{Method, Uri},
     middleware,
-    routing::{get, post},
 };
 use jiff::Timestamp;
 use outbill::Outbill;
 
-use crate::error::ApiError;
+use crate::{calls::Access, error::ApiError};
 
 /// Gives the time of a call.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -57,110 +60,27 @@ pub(crate) struct App {
 /// The whole API over `outbill`; `clock` is asked once per call.
 pub fn router(outbill: Outbill, clock: Clock) -> Router {
     let app = App { outbill, clock };
-    let organization = Router::new()
-        .route(
-            "/integrationconfigs",
-            get(configurations::list).post(configurations::create),
-        )
-        .route("/integrationconfigs/available", get(options::available))
-        .route("/integrationconfigs/available/systems", get(options::systems))
-        .route(
-            "/integrationconfigs/available/{system}/entities",
-            get(options::entities),
-        )
-        .route(
-            "/integrationconfigs/available/{system}/auth/{entity}",
-            get(options::auth),
-        )
-        .route("/integrationconfigs/values/{system}/{option}", get(options::values))
-        .route("/integrationconfigs/entity/{entity}", get(configurations::by_entity))
-        .route(
-            "/integrationconfigs/{id}",
-            get(configurations::retrieve)
-                .put(configurations::update)
-                .delete(configurations::delete),
-        )
-        .route("/integrationconfigs/{id}/enable", post(configurations::enable))
-        .route(
-            "/integrationcredentials",
-            get(credentials::list).post(credentials::create),
-        )
-        .route(
-            "/integrationcredentials/{id}",
-            get(credentials::retrieve)
-                .put(credentials::update)
-                .delete(credentials::delete),
-        )
-        .route("/externalmappings", get(mappings::list).post(mappings::create))
-        .route(
-            "/externalmappings/{id}",
-            get(mappings::retrieve).put(mappings::update).delete(mappings::delete),
-        )
-        .route("/externalmappings/external/{entity}/{id}", get(mappings::by_m3ter))
-        .route(
-            "/externalmappings/externalid/{system}/{table}/{id}",
-            get(mappings::by_external),
-        )
-        .route("/externalmappingconfiguration", get(mappings::configuration))
-        .route(
-            "/externalmappingconfiguration/values/{destination}/{entity}",
-            get(mappings::values),
-        )
-        .route(
-            "/externalmappingconfiguration/values/{destination}/{entity}/{credential}",
-            get(mappings::values),
-        )
-        .route("/integrationruns/{kind}", get(runs::retrieve))
-        .route("/integrationruns/{kind}/{id}", get(runs::by_entity))
-        .route("/integrationruns/{id}/replay", post(runs::replay))
-        .route("/integrationruns/{kind}/latest", get(runs::latest_of_several))
-        .route("/integrationruns/{kind}/latest/{id}", get(runs::latest))
-        .route("/integrationruns/destinations/{id}", get(runs::by_destination))
-        .route("/integrationruns/logs/{id}", get(runs::log))
-        .route(
-            "/integrationdestinations/marketplace/usageReport",
-            get(usage_report::list),
-        )
-        .route("/events", get(events::list))
-        .route("/events/types", get(events::types))
-        .route("/events/fields", get(events::fields))
-        .route("/events/{id}", get(events::retrieve))
-        .route("/bills", post(bills::create))
-        // What m3ter does not have.
-        .route("/externalmappings/import", post(import::import))
-        .route("/integrationconfigs/{id}/preview", post(preview::preview))
-        .route("/integrationdestinations/marketplace/explain", get(explain::explain))
-        .route("/integrationdestinations/marketplace/pending", get(pending::list))
-        .route(
-            "/integrationdestinations/marketplace/pending/{id}/resolve",
-            post(pending::resolve),
-        )
-        .route(
-            "/integrationdestinations/marketplace/pending/{id}/unblock",
-            post(pending::unblock),
-        );
-    Router::new()
-        .route("/oauth/token", post(token::issue))
-        .nest("/organizations/{organization}", organization)
+    let (guarded, open): (Vec<_>, Vec<_>) = calls::all()
+        .into_iter()
+        .partition(|call| matches!(call.access, Access::Token(_)));
+    let guarded = guarded
+        .into_iter()
+        .fold(Router::new(), |router, call| router.route(&call.path, call.handler))
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_call)
-        .layer(middleware::from_fn_with_state(app.clone(), call::authorize))
-        // m3ter's notifications have a key of their own.
-        .route(
-            "/organizations/{organization}/m3ter/events",
-            post(notifications::with_header).fallback(no_such_call),
-        )
-        .route(
-            "/organizations/{organization}/m3ter/events/{key}",
-            post(notifications::with_path).fallback(no_notification),
-        )
+        .layer(middleware::from_fn_with_state(app.clone(), call::authorize));
+    open.into_iter()
+        .fold(guarded, |router, call| {
+            router.route(&call.path, call.handler.fallback(no_such_method))
+        })
+        .layer(middleware::from_fn(call::readable))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
 }
 
-/// Says nothing of the path, which ends in a key.
-async fn no_notification() -> ApiError {
-    ApiError::not_found("notifications are sent by POST")
+/// Says nothing of the path, which may end in a key.
+async fn no_such_method(method: Method) -> ApiError {
+    ApiError::not_found(format!("this call is not made by {method}"))
 }
 
 async fn no_such_call(method: Method, uri: Uri) -> ApiError {

@@ -1,5 +1,7 @@
 //! `externalmappings`: what things of m3ter's are called in other systems.
 
+use std::collections::BTreeMap;
+
 use axum::{Json, extract::Path};
 use outbill::{
     effects::{access::Permission, mappings::Stored, table::StoreError},
@@ -16,6 +18,7 @@ use crate::{
     call::Call,
     configurations::{self, audited, put},
     error::ApiError,
+    names,
     page::{self, PAGE_MAX},
     query::Query,
     requeue,
@@ -198,8 +201,9 @@ pub(crate) async fn configuration(call: Call) -> Result<Json<Value>, ApiError> {
 }
 
 /// AWS Marketplace offers no list of buyers, and so, as with m3ter, the list is empty.
-pub(crate) async fn values(call: Call) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn values(call: Call, Path(path): Path<BTreeMap<String, String>>) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
+    names::destination(path.get("destination").map_or("", String::as_str))?;
     Ok(Json(json!([])))
 }
 

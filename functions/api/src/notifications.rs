@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use crate::{
     App,
-    body::{Body, Raw},
+    body::{Raw, read_json},
     error::ApiError,
 };
 
 /// The header that may carry the key.
-const KEY_HEADER: &str = "x-outbill-key";
+pub(crate) const KEY_HEADER: &str = "x-outbill-key";
 const BILL_EVENTS: &str = "billing.bill.";
 
 pub(crate) async fn with_header(
@@ -56,7 +56,7 @@ async fn notified(
         return Err(denied());
     }
     let Raw(body) = body?;
-    let Body(notification) = Body::read(&body)?;
+    let notification = read_json(None, &body)?.unwrap_or_default();
     let answer = match hinted(&organization, &notification)? {
         None => json!({"message": "nothing is to be done: only events of bills are of use here"}),
         Some(bill) => {
@@ -76,7 +76,7 @@ async fn notified(
 /// organization.
 fn hinted(organization: &OrganizationId, notification: &Value) -> Result<Option<BillId>, ApiError> {
     let name = notification.get("eventName").and_then(Value::as_str);
-    let Some(name) = name else {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
         return Err(ApiError::bad_request("eventName: it is missing; give m3ter's event"));
     };
     if !name.starts_with(BILL_EVENTS) {

@@ -4,14 +4,14 @@ use axum::{Json, extract::Path};
 use outbill::{
     effects::access::Permission,
     values::{
-        configuration::{BILL, DestinationKind, ENTITY_TYPES},
+        configuration::{BILL, ENTITY_TYPES},
         credential::AWS_INTEGRATION,
         line_item_type::LineItemType,
     },
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::{call::Call, error::ApiError, query::Query};
+use crate::{call::Call, error::ApiError, names, query::Query};
 
 /// Where a setting stands in m3ter's Console.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -216,10 +216,9 @@ fn auth_options() -> Value {
 /// m3ter's `AvailableConfigurationResponse`.
 pub(crate) async fn available(call: Call, query: Query) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
-    let wants_system = query.text("systemName").is_none_or(is_aws);
-    let wants_entity = query
-        .text("entityType")
-        .is_none_or(|entity| entity.eq_ignore_ascii_case(BILL));
+    let system = names::asked(&query, "systemName", names::destination)?;
+    let entity = names::asked(&query, "entityType", names::entity_type)?;
+    let (wants_system, wants_entity) = (names::is_sent_to(system), entity.is_none_or(|entity| entity == BILL));
     let aws = json!({
         "apiName": "AWS",
         "destination": "AWS",
@@ -247,10 +246,8 @@ pub(crate) async fn available(call: Call, query: Query) -> Result<Json<Value>, A
 
 pub(crate) async fn systems(call: Call, query: Query) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
-    if query
-        .text("entityType")
-        .is_some_and(|entity| !entity.eq_ignore_ascii_case(BILL))
-    {
+    let entity = names::asked(&query, "entityType", names::entity_type)?;
+    if entity.is_some_and(|entity| entity != BILL) {
         return Ok(Json(json!([])));
     }
     Ok(Json(json!([{
@@ -270,10 +267,11 @@ pub(crate) async fn entities(call: Call, Path((_, system)): Path<(String, String
 
 pub(crate) async fn auth(
     call: Call,
-    Path((_, system, _)): Path<(String, String, String)>,
+    Path((_, system, entity)): Path<(String, String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
     known_system(&system)?;
+    names::entity_type(&entity)?;
     Ok(Json(auth_options()))
 }
 
@@ -318,17 +316,43 @@ fn option_values(option: &str) -> Option<Vec<(&'static str, &'static str)>> {
     }
 }
 
-fn is_aws(system: &str) -> bool {
-    system.parse::<DestinationKind>().is_ok()
-}
-
 fn known_system(system: &str) -> Result<(), ApiError> {
-    match is_aws(system) {
+    match names::is_sent_to(Some(names::destination(system)?)) {
         true => Ok(()),
         false => Err(ApiError::not_found(format!(
-            "there is no system {system}; supported: AWS"
+            "the system {system} is not supported yet; supported: AWS"
         ))),
     }
+}
+
+/// The schema of `configData`.
+pub(crate) fn schema() -> Value {
+    let described = |setting: &Setting| {
+        let items = json!({"type": "string"});
+        let mut schema = json!({"type": [setting.kind, "null"], "description": setting.description});
+        if setting.kind == "array" {
+            schema["items"] = items;
+        }
+        // A price may also be a number.
+        if setting.name == "marketplaceUnitPrice" {
+            schema["type"] = json!(["string", "number", "null"]);
+        }
+        if let Some(default) = setting.default {
+            schema["default"] = match setting.kind {
+                "boolean" => json!(default == "true"),
+                _ => json!(default),
+            };
+        }
+        (setting.name.to_owned(), schema)
+    };
+    let properties: Map<String, Value> = SETTINGS.iter().map(described).collect();
+    json!({
+        "type": "object",
+        "description": "The settings of an AWS Marketplace configuration.",
+        "required": ["splitUsageLineItems"],
+        "additionalProperties": false,
+        "properties": properties,
+    })
 }
 
 #[cfg(test)]

@@ -20,7 +20,11 @@ const SEAL_BYTES: usize = 16;
 /// What part of the list a call wants.
 pub(crate) fn request(query: &Query, size_max: usize) -> Result<PageRequest, ApiError> {
     let way_out = format!("give a number from 1 to {size_max}");
-    let read = |text: &str| text.parse().ok().filter(|size| (1..=size_max).contains(size));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let read = |text: &str| {
+        let size = is_number(text).then(|| text.parse().ok()).flatten();
+        size.filter(|size| (1..=size_max).contains(size))
+    };
     let size = query.parsed("pageSize", read, &way_out)?.unwrap_or(size_max);
     let after = match query.text("nextToken") {
         None => None,

@@ -42,12 +42,13 @@ impl Query {
 
     /// A parameter's value; the last one if it was repeated; none if it is empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        let mut values = self
-            .parameters
-            .iter()
-            .filter(|(given, _)| given == name)
-            .map(|(_, value)| value.as_str());
-        values.next_back().filter(|value| !value.is_empty())
+        self.given(name).filter(|value| !value.is_empty())
+    }
+
+    /// The same, whether it is empty or not.
+    pub(crate) fn given(&self, name: &str) -> Option<&str> {
+        let mut values = self.parameters.iter().filter(|(given, _)| given == name);
+        values.next_back().map(|(_, value)| value.as_str())
     }
 
     /// All values of a list.
@@ -64,14 +65,14 @@ impl Query {
             .collect()
     }
 
-    /// A value read as what it means. Errors: 400 with the name and the way out.
+    /// A value read as what it means; an empty one means nothing. Errors: 400 with the name and the way out.
     pub(crate) fn parsed<T>(
         &self,
         name: &str,
         read: impl FnOnce(&str) -> Option<T>,
         way_out: &str,
     ) -> Result<Option<T>, ApiError> {
-        let Some(value) = self.text(name) else {
+        let Some(value) = self.given(name) else {
             return Ok(None);
         };
         let refused = || ApiError::bad_request(format!("{name}: {value:?}: {way_out}"));

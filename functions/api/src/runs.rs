@@ -16,16 +16,19 @@ use outbill::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    body::{Fields, Raw},
+    body::{Fields, MaybeBody},
     call::Call,
     configurations::put,
     error::ApiError,
+    names,
     page::{self, PAGE_MAX},
     query::{Edge, Query},
 };
 
 /// What of Lambda's 6 MB is left for a log when JSON and headers are taken off.
 const LOG_BYTES_MAX: usize = 5_900_000;
+/// Who makes and changes runs.
+const OUTBILL: &str = "outbill";
 /// Bills asked for at once.
 const IDS_MAX: usize = 200;
 
@@ -36,7 +39,7 @@ pub(crate) async fn by_entity(
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
     let (filter, request) = (filter(&query)?, page::request(&query, PAGE_MAX)?);
-    let entity = (entity_type(&kind), id.as_str());
+    let entity = (names::entity_type(&kind)?, id.as_str());
     let found = call
         .outbill
         .runs
@@ -52,11 +55,9 @@ pub(crate) async fn by_destination(
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
     let (filter, request) = (filter(&query)?, page::request(&query, PAGE_MAX)?);
+    let destination = names::asked(&query, "destination", names::destination)?;
     // Nothing was ever sent to another destination.
-    let found = match query
-        .text("destination")
-        .is_none_or(|destination| destination.eq_ignore_ascii_case("AWS"))
-    {
+    let found = match names::is_sent_to(destination) {
         true => {
             call.outbill
                 .runs
@@ -79,7 +80,7 @@ pub(crate) async fn latest(
     let found = call
         .outbill
         .runs
-        .latest(&call.organization, entity_type(&kind), &id)
+        .latest(&call.organization, names::entity_type(&kind)?, &id)
         .await?;
     found
         .as_ref()
@@ -95,6 +96,7 @@ pub(crate) async fn latest_of_several(
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
+    let kind = names::entity_type(&kind)?;
     let ids = query.list("ids");
     if ids.is_empty() || ids.len() > IDS_MAX {
         return Err(ApiError::bad_request(format!("ids: give 1 to {IDS_MAX} ids")));
@@ -104,7 +106,7 @@ pub(crate) async fn latest_of_several(
         data.extend(
             call.outbill
                 .runs
-                .latest(&call.organization, entity_type(&kind), &id)
+                .latest(&call.organization, kind, &id)
                 .await?
                 .as_ref()
                 .map(show),
@@ -138,14 +140,12 @@ pub(crate) async fn log(call: Call, Path((_, id)): Path<(String, String)>) -> Re
 pub(crate) async fn replay(
     call: Call,
     Path((_, id)): Path<(String, String)>,
-    Raw(body): Raw,
+    MaybeBody(body): MaybeBody,
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::MarketplaceUsageCreate)?;
-    let remap = match body.is_empty() {
-        true => false,
-        false => {
-            let body = serde_json::from_slice(&body);
-            let body = body.map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))?;
+    let remap = match body {
+        None => false,
+        Some(body) => {
             let mut fields = Fields::of_call(&call, body, &["remap"])?;
             let remap = fields.flag("remap") == Some(true);
             fields.done()?;
@@ -164,12 +164,6 @@ pub(crate) async fn replay(
     }
     call.outbill.queue.send(&message).await?;
     Ok(Json(show(&run)))
-}
-
-/// Bills are the one kind that runs are of; its name is matched without regard to case.
-fn entity_type(kind: &str) -> &str {
-    use outbill::values::configuration::BILL;
-    if kind.eq_ignore_ascii_case(BILL) { BILL } else { kind }
 }
 
 fn filter(query: &Query) -> Result<RunFilter, ApiError> {
@@ -218,6 +212,8 @@ fn show(run: &IntegrationRun) -> Value {
         "dtLastModified",
         Some(completed.as_deref().unwrap_or(&started)),
     );
+    put(&mut fields, "createdBy", Some(OUTBILL));
+    put(&mut fields, "lastModifiedBy", Some(OUTBILL));
     put(&mut fields, "entityType", Some(&run.entity_type));
     put(&mut fields, "entityId", Some(&run.entity_id));
     put(&mut fields, "dtStarted", Some(&started));

@@ -1,41 +1,105 @@
 //! `POST /oauth/token`: an access key, as HTTP Basic, for a token. The body is a form or JSON; m3ter's SDKs send JSON.
+//!
+//! m3ter's Python SDK asks for a token before every call, so a good one costs no look-up while its key is remembered.
+
+use std::convert::Infallible;
 
 use axum::{
     Json,
-    extract::State,
+    extract::{FromRequestParts, State},
     http::{
         HeaderMap,
         header::{AUTHORIZATION, CONTENT_TYPE},
+        request::Parts,
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use outbill::effects::access::TOKEN_SECONDS;
+use jiff::Timestamp;
+use lambda_http::request::RequestContext;
+use outbill::{Outbill, effects::access::TOKEN_SECONDS};
 use serde_json::{Value, json};
 
-use crate::{App, body::Raw, error::ApiError};
+use crate::{
+    App,
+    body::{Raw, read_json},
+    error::ApiError,
+};
 
-pub(crate) async fn issue(State(app): State<App>, headers: HeaderMap, Raw(body): Raw) -> Result<Json<Value>, ApiError> {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let content_type = header(CONTENT_TYPE).unwrap_or_default();
-    let basic = header(AUTHORIZATION).and_then(credentials);
-    let (id, secret) = basic.ok_or_else(|| {
+const FORM: &str = "application/x-www-form-urlencoded";
+
+pub(crate) async fn issue(
+    State(app): State<App>,
+    Address(address): Address,
+    headers: HeaderMap,
+    Raw(body): Raw,
+) -> Result<Json<Value>, ApiError> {
+    let now = (app.clock)();
+    if let Some(seconds) = app.outbill.attempts.wait_seconds(&address, now) {
+        return Err(too_many(seconds));
+    }
+    let error = match exchange(&app.outbill, &headers, &body, now).await {
+        Ok(token) => {
+            return Ok(Json(
+                json!({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS, "scope": null}),
+            ));
+        }
+        Err(error) => error,
+    };
+    if error.is_forbidden() {
+        match app.outbill.attempts.failed(&address, now).await {
+            Ok(Some(seconds)) => return Err(too_many(seconds)),
+            Ok(None) => {}
+            // The caller is refused all the same.
+            Err(error) => tracing::warn!(reason = %error, "A failed request for a token could not be counted."),
+        }
+    }
+    Err(error)
+}
+
+async fn exchange(outbill: &Outbill, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<String, ApiError> {
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (id, secret) = header.and_then(credentials).ok_or_else(|| {
         ApiError::forbidden("give the access key: Authorization: Basic base64(<access key id>:<api secret>)")
     })?;
-    let grant_type = if content_type.starts_with("application/x-www-form-urlencoded") {
-        form_field(&String::from_utf8_lossy(&body), "grant_type")
-    } else {
-        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-        json.get("grant_type").and_then(Value::as_str).map(str::to_owned)
+    let content_type = headers.get(CONTENT_TYPE);
+    let is_form = content_type
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with(FORM));
+    let grant_type = match is_form {
+        true => form_field(&String::from_utf8_lossy(body), "grant_type"),
+        false => {
+            let json = read_json(content_type, body)?.unwrap_or_default();
+            json.get("grant_type").and_then(Value::as_str).map(str::to_owned)
+        }
     };
     if grant_type.as_deref() != Some("client_credentials") {
         return Err(ApiError::bad_request(
             "grant_type: give client_credentials, as a form or as JSON",
         ));
     }
-    let token = app.outbill.access.issue(&id, &secret, (app.clock)()).await?;
-    Ok(Json(
-        json!({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS, "scope": null}),
-    ))
+    Ok(outbill.access.issue(&id, &secret, now).await?)
+}
+
+fn too_many(seconds: i64) -> ApiError {
+    ApiError::too_many(
+        format!("too many requests for a token have failed; correct the access key and try again in {seconds} seconds"),
+        seconds,
+    )
+}
+
+/// Where the caller is, as API Gateway says; nothing where there is no gateway, so that all callers count together.
+pub(crate) struct Address(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Address {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Address, Infallible> {
+        let address = match parts.extensions.get::<RequestContext>() {
+            Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.clone(),
+            _ => None,
+        };
+        Ok(Address(address.unwrap_or_default()))
+    }
 }
 
 fn credentials(header: &str) -> Option<(String, String)> {

@@ -1,6 +1,7 @@
 //! `integrationdestinations/marketplace/usageReport`: what AWS accepted, bill by bill, dimension by dimension, hour by hour.
 
 use axum::Json;
+use jiff::civil::Date;
 use outbill::{
     effects::{
         access::Permission,
@@ -17,9 +18,9 @@ use serde_json::{Map, Value, json};
 use crate::{call::Call, error::ApiError, page, query::Query};
 
 /// m3ter's largest page of this report.
-const PAGE_MAX: usize = 50;
+pub(crate) const PAGE_MAX: usize = 50;
 /// m3ter's longest `billId`.
-const BILL_ID_CHARACTERS_MAX: usize = 50;
+pub(crate) const BILL_ID_CHARACTERS_MAX: usize = 50;
 
 /// Bills that were metered, newest first. A bill whose usage AWS has not accepted yet has an empty `reportedUsage`.
 pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiError> {
@@ -53,8 +54,15 @@ fn filter(query: &Query) -> Result<UsageFilter, ApiError> {
     Ok(UsageFilter {
         bill,
         account: account.map_err(|error| bad("accountId", error))?,
-        bill_start_date: query.text("billStartDate").map(str::to_owned),
+        bill_start_date: query
+            .parsed("billStartDate", date, "give a date such as 2025-06-01")?
+            .map(|date| date.to_string()),
     })
+}
+
+/// A date in the one form that m3ter writes.
+fn date(text: &str) -> Option<Date> {
+    text.parse().ok().filter(|date: &Date| date.to_string() == text)
 }
 
 fn show(usage: &BillUsage) -> Value {

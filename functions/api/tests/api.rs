@@ -210,7 +210,7 @@ async fn a_bad_configuration_is_told_everything_at_once() {
         &["entityType: it is missing", "destination: give a text"],
     )
     .await;
-    api.bad(400, &["not JSON"], "POST", "integrationconfigs", Value::Null)
+    api.bad(400, &["empty"], "POST", "integrationconfigs", Value::Null)
         .await;
     let inline = json!({"type": "AWS_INTEGRATION", "accountId": "123456789012", "roleName": "Metering"});
     let made = api

@@ -1,8 +1,12 @@
 //! Who may call the API: access keys, and the tokens that they are exchanged for.
 //!
 //! An access key's secret is kept as its hash. A token is signed with HMAC-SHA-256 and says whose it is and what it permits, so that a call
-//! needs no look-up. Tokens are judged at the `now` of the call. Signing keys are made by whoever needs one first; of two who race, one
-//! writes and both use what was written.
+//! needs no look-up. Tokens are judged at the `now` of the call.
+//!
+//! The signing key is a secret of which Secrets Manager keeps the version before: putting a new text is the whole of a rotation, and what the
+//! old one signed stays good until it expires or the next rotation. The first one is made by whoever needs it first; of two who race, one
+//! writes and both use what was written. Every process reads both versions again after [`BELIEVED`], and none signs with a new one before
+//! twice that has passed: whoever is shown a token has read the key that signed it.
 
 use std::{
     collections::HashMap,
@@ -18,7 +22,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::{
-    secrets::{Secrets, name_part},
+    secrets::{SecretVersion, Secrets, Stage, name_part},
     store_error::StoreError,
 };
 use crate::values::ids::OrganizationId;
@@ -26,10 +30,15 @@ use crate::values::ids::OrganizationId;
 /// How long a token is valid, in seconds. m3ter's own number.
 pub const TOKEN_SECONDS: i64 = 18_000;
 /// How long an access key or a signing key is believed before it is read again.
-const BELIEVED: SignedDuration = SignedDuration::from_secs(60);
+pub const BELIEVED: SignedDuration = SignedDuration::from_secs(60);
 /// Access keys remembered; more than any seller has.
 const REMEMBERED_MAX: usize = 1_000;
+/// Longer than any id that is made; a secret's name may have 512 characters, of which a byte can take three.
+const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 const SIGNING_SECRET: &str = "token-signing";
+//= https://www.rfc-editor.org/rfc/rfc7518#section-3.2
+//# A key of the same size as the hash output (for instance, 256 bits for "HS256") or larger MUST be used with this algorithm.
+const SIGNING_BYTES_MIN: usize = 32;
 
 /// What a token permits. m3ter's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -91,25 +100,26 @@ struct AccessKey {
     permissions: Vec<Permission>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-struct SigningKey {
-    id: String,
-    key: String,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone)]
 struct SigningKeys {
-    current: SigningKey,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    previous: Option<SigningKey>,
+    current: SecretVersion,
+    previous: Option<SecretVersion>,
 }
 
 impl SigningKeys {
-    fn named(&self, id: &str) -> Option<&SigningKey> {
+    fn named(&self, id: &str) -> Option<&SecretVersion> {
         [Some(&self.current), self.previous.as_ref()]
             .into_iter()
             .flatten()
             .find(|key| key.id == id)
+    }
+
+    /// The current one, once everybody has read it.
+    fn to_sign_with(&self, now: Timestamp) -> &SecretVersion {
+        match &self.previous {
+            Some(previous) if now.duration_since(self.current.made) < BELIEVED * 2 => previous,
+            Some(_) | None => &self.current,
+        }
     }
 }
 
@@ -191,7 +201,8 @@ impl Access {
         if !bool::from(key.secret_sha256.as_bytes().ct_eq(hash(secret).as_bytes())) {
             return Err(AccessError::Denied);
         }
-        let signing = self.signing_keys(now, None).await?.current;
+        let signing = self.signing_keys(now).await?;
+        let signing = signing.to_sign_with(now);
         let claims = Claims {
             iss: ISSUER.to_owned(),
             sub: access_key_id.to_owned(),
@@ -204,7 +215,7 @@ impl Access {
             kid: Some(signing.id.clone()),
             ..Header::new(Algorithm::HS256)
         };
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(signing.key.as_bytes()))
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(signing.text.as_bytes()))
             .map_err(|error| AccessError::Store(StoreError::other("signing a token", error)))
     }
 
@@ -212,13 +223,13 @@ impl Access {
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Caller, AccessError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| AccessError::Denied)?;
         let id = header.kid.ok_or(AccessError::Denied)?;
-        let keys = self.signing_keys(now, Some(&id)).await?;
+        let keys = self.signing_keys(now).await?;
         let key = keys.named(&id).ok_or(AccessError::Denied)?;
         let mut validation = Validation::new(Algorithm::HS256);
         // Judged below at the `now` of the call, not at this computer's clock.
         validation.validate_exp = false;
         validation.set_issuer(&[ISSUER]);
-        let decoding = DecodingKey::from_secret(key.key.as_bytes());
+        let decoding = DecodingKey::from_secret(key.text.as_bytes());
         let decoded = jsonwebtoken::decode::<Claims>(token, &decoding, &validation);
         let claims = decoded.map_err(|_| AccessError::Denied)?.claims;
         if claims.exp <= now.as_second() {
@@ -242,6 +253,9 @@ impl Access {
         if remembered.is_some() {
             return Ok(remembered);
         }
+        if id.len() > ACCESS_KEY_ID_BYTES_MAX {
+            return Ok(None);
+        }
         let name = access_key_name(id);
         let Some(text) = self.secrets.get(&name).await? else {
             return Ok(None);
@@ -256,38 +270,41 @@ impl Access {
         Ok(Some(key))
     }
 
-    /// The signing keys; read again when `wanted` is not among those that are remembered, but not for every forged token.
-    async fn signing_keys(&self, now: Timestamp, wanted: Option<&str>) -> Result<SigningKeys, StoreError> {
+    async fn signing_keys(&self, now: Timestamp) -> Result<SigningKeys, StoreError> {
         let remembered = self.read(|remembered| remembered.signing.clone());
-        if let Some((keys, at)) = remembered {
-            let known = wanted.is_none_or(|id| keys.named(id).is_some());
-            if known || believed(at, now) {
-                return Ok(keys);
-            }
+        if let Some((keys, at)) = remembered
+            && believed(at, now)
+        {
+            return Ok(keys);
         }
-        let keys = match self.secrets.get(SIGNING_SECRET).await? {
-            Some(text) => read_signing_keys(&text)?,
-            None => self.make_signing_keys().await?,
+        let current = match self.signing_key(Stage::Current).await? {
+            Some(current) => current,
+            None => self.make_signing_key().await?,
+        };
+        let keys = SigningKeys {
+            current,
+            previous: self.signing_key(Stage::Previous).await?,
         };
         self.write(|remembered| remembered.signing = Some((keys.clone(), now)));
         Ok(keys)
     }
 
-    async fn make_signing_keys(&self) -> Result<SigningKeys, StoreError> {
-        let current = SigningKey {
-            id: Uuid::new_v4().simple().to_string(),
-            key: random_text(),
-        };
-        let made = SigningKeys {
-            current,
-            previous: None,
-        };
-        let text = serde_json::to_string(&made).map_err(|error| StoreError::other("making a signing key", error))?;
-        self.secrets.create(SIGNING_SECRET, &text).await?;
+    async fn signing_key(&self, stage: Stage) -> Result<Option<SecretVersion>, StoreError> {
+        let found = self.secrets.version(SIGNING_SECRET, stage).await?;
+        match found {
+            Some(key) if key.text.len() < SIGNING_BYTES_MIN => Err(StoreError::corrupt(
+                SIGNING_SECRET,
+                format!("text, which is shorter than {SIGNING_BYTES_MIN} bytes,"),
+            )),
+            found => Ok(found),
+        }
+    }
+
+    async fn make_signing_key(&self) -> Result<SecretVersion, StoreError> {
+        self.secrets.create(SIGNING_SECRET, &random_text()).await?;
         // Whoever came first has written; what is stored counts.
-        let stored = self.secrets.get(SIGNING_SECRET).await?;
-        let stored = stored.ok_or_else(|| StoreError::corrupt(SIGNING_SECRET, "SecretString"))?;
-        read_signing_keys(&stored)
+        let stored = self.signing_key(Stage::Current).await?;
+        stored.ok_or_else(|| StoreError::corrupt(SIGNING_SECRET, "SecretString"))
     }
 
     fn read<T>(&self, look: impl FnOnce(&Remembered) -> T) -> T {
@@ -297,10 +314,6 @@ impl Access {
     fn write(&self, change: impl FnOnce(&mut Remembered)) {
         change(&mut self.remembered.write().unwrap_or_else(PoisonError::into_inner));
     }
-}
-
-fn read_signing_keys(text: &str) -> Result<SigningKeys, StoreError> {
-    serde_json::from_str(text).map_err(|_| StoreError::corrupt(SIGNING_SECRET, "signing keys"))
 }
 
 pub(super) fn believed(read_at: Timestamp, now: Timestamp) -> bool {

@@ -148,10 +148,12 @@ impl Configurations {
         } else {
             format!(" REMOVE {}", remove.join(", "))
         };
+        // The mark tells a repeat whose answer was lost from a second caller, who may change the same version at the same instant.
         let answer = request
-            .update_expression(format!("SET {}{remove}", set.join(", ")))
-            .condition_expression("#version = :seen")
+            .update_expression(format!("SET {}, changeMark = :mark{remove}", set.join(", ")))
+            .condition_expression("#version = :seen OR changeMark = :mark")
             .expression_attribute_values(":seen", number(changed.version))
+            .expression_attribute_values(":mark", text(Uuid::new_v4().to_string()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -163,14 +165,10 @@ impl Configurations {
         let Some(failed) = error.as_service_error().and_then(conditional) else {
             return Err(unavailable("DynamoDB UpdateItem")(error));
         };
-        let Some(stored) = failed.map(read).transpose()? else {
-            return Ok(Changed::Missing);
-        };
-        // An attempt whose answer was lost has already made this change.
-        if stored.version == next.version && stored.audit == next.audit {
-            return Ok(Changed::Done(stored));
+        match failed {
+            Some(item) => Ok(Changed::Version(Row(item).number("version")?)),
+            None => Ok(Changed::Missing),
         }
-        Ok(Changed::Version(stored.version))
     }
 
     /// Takes one away. None: it was not there.

@@ -5,6 +5,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{
     configurations::Changed,
@@ -97,14 +98,13 @@ impl Credentials {
             audit: changed.audit.changed(now, by),
             ..changed.clone()
         };
-        let condition = "version = :seen OR (version = :next AND dtLastModified = :now AND lastModifiedBy = :by)";
-        let values = [
-            (":seen", number(changed.version)),
-            (":next", number(next.version)),
-            (":now", text(now.to_string())),
-            (":by", text(by)),
-        ];
-        if self.table.put_if(write(&next), condition, values).await? {
+        // The mark tells a repeat whose answer was lost from a second caller, who may change the same version at the same instant.
+        let mark = text(Uuid::new_v4().to_string());
+        let mut item = write(&next);
+        item.insert("changeMark".to_owned(), mark.clone());
+        let values = [(":seen", number(changed.version)), (":mark", mark)];
+        let condition = "version = :seen OR changeMark = :mark";
+        if self.table.put_if(item, condition, values).await? {
             return Ok(Changed::Done(
                 self.get(&next.organization, &next.id).await?.unwrap_or(next),
             ));

@@ -129,7 +129,8 @@ impl Mappings {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// A page of the mappings of one thing of m3ter's.
+    /// A page of the mappings of one thing of m3ter's, newest first. They are few, one for each system, table and configuration, and lie by
+    /// these and not by age: all are read.
     pub async fn page_of_entity(
         &self,
         organization: &OrganizationId,
@@ -137,8 +138,16 @@ impl Mappings {
         m3ter_id: &str,
         page: &PageRequest,
     ) -> Result<Page<ExternalMapping>, StoreError> {
-        self.page(&mapped_partition(organization, entity, m3ter_id), page, |_| true)
-            .await
+        let mut found = self.of_entity(organization, entity, m3ter_id).await?;
+        found.retain(|mapping| page.after.as_ref().is_none_or(|after| mapping.id < *after));
+        found.sort_by(|one, other| other.id.cmp(&one.id));
+        let has_more = found.len() > page.size;
+        found.truncate(page.size);
+        let last = found.last().map(|mapping| mapping.id.clone());
+        Ok(Page {
+            next: last.filter(|_| has_more),
+            items: found,
+        })
     }
 
     /// A page of the mappings to one thing of another system, newest first.
@@ -176,6 +185,18 @@ impl Mappings {
         self.0
             .page(Rows::Partition(partition), Order::Descending, page, keep)
             .await
+    }
+
+    /// All mappings that are linked to a configuration, oldest first.
+    pub async fn linked_to(
+        &self,
+        organization: &OrganizationId,
+        configuration: &ConfigurationId,
+    ) -> Result<Vec<ExternalMapping>, StoreError> {
+        let all = self.0.all(&own_partition(organization), "").await?;
+        let mut all = all.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        all.retain(|mapping| mapping.configuration.as_ref() == Some(configuration));
+        Ok(all)
     }
 
     /// One, as it is now.

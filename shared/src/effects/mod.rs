@@ -1,6 +1,7 @@
 //! What Outbill keeps and whom it calls: the table, secrets, queues and mail. SDK types stay within a file of this ring.
 
 pub mod access;
+pub mod attempts;
 pub mod bodies;
 pub mod configurations;
 pub mod connections;

@@ -3,10 +3,13 @@
 use aws_sdk_secretsmanager::{
     Client,
     operation::{
-        create_secret::CreateSecretError, delete_secret::DeleteSecretError, get_secret_value::GetSecretValueError,
+        create_secret::CreateSecretError,
+        delete_secret::DeleteSecretError,
+        get_secret_value::{GetSecretValueError, GetSecretValueOutput},
         put_secret_value::PutSecretValueError,
     },
 };
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::store_error::{StoreError, unavailable};
@@ -14,6 +17,36 @@ use super::store_error::{StoreError, unavailable};
 //= https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
 //# The secret value can be up to 65536 bytes
 const SECRET_BYTES_MAX: usize = 65_536;
+
+/// Which version of a secret: Secrets Manager keeps the one before the current when a new text is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// What was put last.
+    Current,
+    /// What was put before it.
+    Previous,
+}
+
+/// One version of a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretVersion {
+    /// Its id; a version never changes.
+    pub id: String,
+    /// The secret itself.
+    pub text: String,
+    /// When it was put.
+    pub made: Timestamp,
+}
+
+impl std::fmt::Debug for SecretVersion {
+    /// Without the text.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretVersion")
+            .field("id", &self.id)
+            .field("made", &self.made)
+            .finish_non_exhaustive()
+    }
+}
 
 /// The secrets under Outbill's prefix.
 #[derive(Debug, Clone)]
@@ -37,13 +70,37 @@ impl Secrets {
 
     /// The secret's text. None: there is no such secret.
     pub async fn get(&self, name: &str) -> Result<Option<String>, StoreError> {
-        match self.client.get_secret_value().secret_id(self.id(name)).send().await {
-            Ok(answer) => {
-                let found = answer
-                    .secret_string
-                    .ok_or_else(|| StoreError::corrupt(self.id(name), "SecretString"));
-                found.map(Some)
-            }
+        let found = self.read(name, Stage::Current).await?;
+        let text = |answer: GetSecretValueOutput| {
+            answer
+                .secret_string
+                .ok_or_else(|| StoreError::corrupt(self.id(name), "SecretString"))
+        };
+        found.map(text).transpose()
+    }
+
+    /// One version of a secret. None: there is no such secret, or no such version of it.
+    pub async fn version(&self, name: &str, stage: Stage) -> Result<Option<SecretVersion>, StoreError> {
+        let Some(answer) = self.read(name, stage).await? else {
+            return Ok(None);
+        };
+        let corrupt = |field: &str| StoreError::corrupt(self.id(name), field);
+        let made = answer.created_date.ok_or_else(|| corrupt("CreatedDate"))?;
+        Ok(Some(SecretVersion {
+            id: answer.version_id.ok_or_else(|| corrupt("VersionId"))?,
+            text: answer.secret_string.ok_or_else(|| corrupt("SecretString"))?,
+            made: Timestamp::from_second(made.secs()).map_err(|_| corrupt("CreatedDate"))?,
+        }))
+    }
+
+    async fn read(&self, name: &str, stage: Stage) -> Result<Option<GetSecretValueOutput>, StoreError> {
+        let stage = match stage {
+            Stage::Current => "AWSCURRENT",
+            Stage::Previous => "AWSPREVIOUS",
+        };
+        let request = self.client.get_secret_value().secret_id(self.id(name));
+        match request.version_stage(stage).send().await {
+            Ok(answer) => Ok(Some(answer)),
             Err(error)
                 if error
                     .as_service_error()

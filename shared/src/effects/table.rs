@@ -28,7 +28,7 @@ use super::{
 pub const PK: &str = "PK";
 /// The sort key.
 pub const SK: &str = "SK";
-/// DynamoDB deletes a row after this instant, in seconds since 1970. Logs and stored bodies have it.
+/// DynamoDB deletes a row after this instant, in seconds since 1970. Logs, stored bodies and counts of failed logins have it.
 pub const EXPIRES_AT: &str = "expiresAt";
 /// Pending entries and dirty keys: by shard, in the order in which they fall due. Keys only.
 pub const WORK_INDEX: &str = "work";

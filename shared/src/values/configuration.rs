@@ -15,6 +15,23 @@ pub use super::marketplace_configuration::{
 /// The entity types that integrations can be of: m3ter also knows `Notification`, which Outbill does not send.
 pub const ENTITY_TYPES: &[&str] = &["Bill"];
 
+/// The destinations that m3ter knows; Outbill sends to those that [`DestinationKind`] has.
+pub const DESTINATIONS: &[&str] = &[
+    "WEBHOOK",
+    "NETSUITE",
+    "STRIPE",
+    "STRIPE_TEST",
+    "AWS",
+    "PADDLE",
+    "PADDLE_SANDBOX",
+    "SALESFORCE",
+    "XERO",
+    "CHARGEBEE",
+    "QUICKBOOKS",
+    "QUICKBOOKS_SANDBOX",
+    "M3TER",
+];
+
 /// The entity type of everything Outbill sends.
 pub const BILL: &str = "Bill";
 

@@ -46,7 +46,8 @@ const UNIT_PRICE_DEFAULT: Decimal = Decimal::from_parts(1, 0, 0, false, 2);
 /// AWS Marketplace lists in US dollars unless the seller chose otherwise.
 const CURRENCY_DEFAULT: &str = "USD";
 /// Where AWS takes metering for products that are not bound to a region.
-const METERING_REGION_DEFAULT: &str = "us-east-1";
+pub const METERING_REGION_DEFAULT: &str = "us-east-1";
+
 /// When a bill is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sending {

@@ -71,14 +71,15 @@ pub async fn world() -> World {
 /// The SDK takes one endpoint for all services; the table has its own.
 fn with_table(connected: Outbill, client: aws_sdk_dynamodb::Client, others_url: &str) -> Outbill {
     use outbill::effects::{
-        bodies::Bodies, configurations::Configurations, credentials::Credentials, events::Events, mappings::Mappings,
-        queue::BillQueue, runs::Runs, table::Table, waiting::Waiting,
+        attempts::Attempts, bodies::Bodies, configurations::Configurations, credentials::Credentials, events::Events,
+        mappings::Mappings, queue::BillQueue, runs::Runs, table::Table, waiting::Waiting,
     };
     let table = Table::new(client, "outbill");
     let ids = connected.ids.clone();
     let bodies = Bodies::new(table.clone(), ids.clone());
     let sqs = aws_sdk_sqs::Client::new(&sdk(others_url));
     Outbill {
+        attempts: Attempts::new(table.clone()),
         configurations: Configurations::new(table.clone()),
         mappings: Mappings::new(table.clone()),
         credentials: Credentials::new(table.clone(), connected.secrets.clone()),
@@ -145,7 +146,10 @@ fn secrets(fakes: &mut Fakes, action: &str, input: &Value) -> Result<Value, &'st
             fakes.secrets.insert(name, given.unwrap());
             Ok(json!({}))
         }
-        ("GetSecretValue", true) => Ok(json!({"SecretString": fakes.secrets[&name]})),
+        ("GetSecretValue", true) if input["VersionStage"] == "AWSPREVIOUS" => Err("ResourceNotFoundException"),
+        ("GetSecretValue", true) => {
+            Ok(json!({"SecretString": fakes.secrets[&name], "VersionId": "version-1", "CreatedDate": 0}))
+        }
         ("DeleteSecret", true) => {
             fakes.secrets.remove(&name);
             Ok(json!({}))

@@ -6,6 +6,7 @@
 //! Amounts in tests are primes, so that a double count cannot cancel out.
 
 pub mod bill;
+pub mod logs;
 pub mod message;
 pub mod scene;
 pub mod set_up;

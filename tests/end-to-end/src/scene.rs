@@ -19,7 +19,8 @@ use sandbox::{
 use serde_json::{Value, json};
 
 use crate::bill::Bill;
-use crate::set_up::{self, ACME, ACME_AWS_ACCOUNT};
+use crate::logs;
+use crate::set_up::{self, ACME, ACME_AWS_ACCOUNT, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, INITECH_CUSTOMER};
 use crate::watch::Watch;
 use crate::{message, per_bill};
 
@@ -70,6 +71,7 @@ impl Scene {
     }
 
     async fn open(start_at: Timestamp, folder: Option<&Path>, ahead: SignedDuration) -> Scene {
+        logs::listen();
         let options = Options {
             start_at: Some(start_at),
             data: folder.map(Path::to_owned),
@@ -144,10 +146,15 @@ impl Scene {
         self.rest().await;
     }
 
+    /// The stores and clients of one more process of the deployment.
+    pub async fn outbill(&self) -> Outbill {
+        let sdk = sandbox::functions::sdk(&self.sandbox.addresses().aws, sandbox::functions::REGION).await;
+        Outbill::connect(&sdk, &sandbox::functions::environment(&self.surroundings))
+    }
+
     /// A seller of another organization on the same deployment.
     pub async fn other_organization(&self, id: &str) -> Seller {
-        let sdk = sandbox::functions::sdk(&self.sandbox.addresses().aws, sandbox::functions::REGION).await;
-        let outbill = Outbill::connect(&sdk, &sandbox::functions::environment(&self.surroundings));
+        let outbill = self.outbill().await;
         let organization = OrganizationId::new(id).expect("an organization's id");
         let key = AccessKey {
             org_id: id.to_owned(),
@@ -521,8 +528,28 @@ impl Scene {
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
-    /// The end of every test: nothing is under way, and all laws hold at rest.
+    /// What no line of a log may hold: the seller's secrets, and who the buyers are.
+    pub fn never_logged(&self) -> Vec<String> {
+        let key = self.sandbox.access_key();
+        let basic = STANDARD.encode(format!("{}:{}", key.access_key_id, key.api_secret));
+        let buyers = [ACME_AWS_ACCOUNT, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, INITECH_CUSTOMER].map(str::to_owned);
+        let secrets = [key.api_secret.clone(), basic, self.seller.token().to_owned()];
+        secrets.into_iter().chain(buyers).collect()
+    }
+
+    /// Tries to get a token with another secret.
+    pub async fn log_in_again(&self, secret: &str) -> Result<Seller, CallError> {
+        let key = AccessKey {
+            api_secret: secret.to_owned(),
+            ..self.sandbox.access_key().clone()
+        };
+        Seller::log_in(&self.sandbox.addresses().api, &key).await
+    }
+
+    /// The end of every test: nothing is under way, all laws hold at rest, and nothing secret was logged.
     pub async fn end(mut self) {
+        let told = logs::lines_with(&self.never_logged());
+        assert!(told.is_empty(), "{told:#?}");
         self.heal();
         self.rest().await;
         self.look(Rest::Quiet).await;

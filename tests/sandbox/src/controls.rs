@@ -12,11 +12,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::{SignedDuration, Timestamp};
 use marketplace::{BuyerStatement, ForeignUsage, SwitchChange};
+use outbill::effects::access::Permission;
+use outbill::values::ids::OrganizationId;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::faults::Fault;
+use crate::functions;
 use crate::holdings::Change;
 use crate::journal::JournalError;
 use crate::sandbox::{SendError, Shared};
@@ -34,7 +37,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The controls as a router.
 pub fn router(controls: Controls) -> Router {
     Router::new()
-        .route("/access-key", get(access_key))
+        .route("/access-key", get(access_key).post(make_access_key))
         .route("/webhook", get(webhook))
         .route("/clock", get(clock).post(move_clock))
         .route("/queue", get(queue).post(send))
@@ -150,6 +153,31 @@ async fn wrong_method() -> Refusal {
 
 async fn access_key(State(controls): State<Controls>) -> Json<Value> {
     Json(json!(controls.shared.access_key))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WantedAccessKey {
+    org_id: Option<OrganizationId>,
+    #[serde(default = "every_permission")]
+    permissions: Vec<Permission>,
+}
+
+fn every_permission() -> Vec<Permission> {
+    Permission::ALL.to_vec()
+}
+
+async fn make_access_key(State(controls): State<Controls>, body: Bytes) -> Answer {
+    let wanted: WantedAccessKey = read(&body)?;
+    let ready =
+        OrganizationId::new(&*controls.shared.access_key.org_id).map_err(|error| Refusal::bad(error.to_string()))?;
+    let organization = wanted.org_id.unwrap_or(ready);
+    let made = functions::make_access_key(&controls.shared.addresses.aws, &organization, &wanted.permissions).await;
+    let made = made.map_err(|error| Refusal {
+        status: StatusCode::BAD_GATEWAY,
+        message: error.to_string(),
+    })?;
+    Ok(Json(json!(made)))
 }
 
 async fn webhook(State(controls): State<Controls>) -> Json<Value> {

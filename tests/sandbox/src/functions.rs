@@ -5,11 +5,13 @@ use std::sync::Arc;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use futures::FutureExt;
-use outbill::effects::access::Permission;
+use outbill::effects::access::{Access, Permission};
+use outbill::effects::secrets::Secrets;
 use outbill::effects::table;
 use outbill::values::ids::OrganizationId;
 use outbill::{Environment, Outbill};
 
+use crate::holdings::AccessKey;
 use crate::seam::{BuildError, Functions, Surroundings};
 
 /// The table that the functions are told.
@@ -67,6 +69,24 @@ pub async fn build(surroundings: Surroundings) -> Result<Functions, BuildError> 
             async move { bill_dispatch::handle(&outbill, event, now).await }.boxed()
         }),
         api,
+    })
+}
+
+/// Makes one more access key, as the documented command does on AWS.
+pub async fn make_access_key(
+    aws_endpoint_url: &str,
+    organization: &OrganizationId,
+    permissions: &[Permission],
+) -> Result<AccessKey, BuildError> {
+    let sdk = sdk(aws_endpoint_url, REGION).await;
+    let secrets = Secrets::new(aws_sdk_secretsmanager::Client::new(&sdk), SECRET_PREFIX);
+    let (access_key_id, api_secret) = Access::new(secrets)
+        .create_access_key(organization, permissions)
+        .await?;
+    Ok(AccessKey {
+        org_id: organization.to_string(),
+        access_key_id,
+        api_secret,
     })
 }
 

@@ -9,6 +9,7 @@
 //! the [AWS services](aws) and [`m3ter`]; the [event source](queue) and the [`schedules`]; the
 //! [`controls`] and the [`page`].
 
+pub mod access_key;
 pub mod aws;
 pub mod clock;
 pub mod controls;

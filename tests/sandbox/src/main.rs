@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use sandbox::demo::{self, Verdict};
 use sandbox::options::{Arguments, Command, parse};
-use sandbox::{Sandbox, functions, load};
+use sandbox::{Sandbox, access_key, functions, load};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -30,6 +30,7 @@ async fn main() -> ExitCode {
         .init();
     let ended = match &arguments.command {
         Some(Command::Load(options)) => load::run(options).await.map(End::of),
+        Some(Command::AccessKey(options)) => access_key::run(options).await.map(|()| End::Well),
         None => run(&arguments).await,
     };
     match ended {
@@ -65,6 +66,12 @@ async fn run(arguments: &Arguments) -> Result<End, Box<dyn Error + Send + Sync>>
     println!("  API and overview  {}", addresses.api);
     println!("  AWS stand-ins     {}", addresses.aws);
     println!("  controls          {}", addresses.controls);
+    let key = sandbox.access_key();
+    println!("  organization      {}", key.org_id);
+    println!(
+        "  access key        {} with the secret {}",
+        key.access_key_id, key.api_secret
+    );
     let verdict = if arguments.no_demo {
         Verdict::AllHeld
     } else {

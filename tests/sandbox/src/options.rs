@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
+use crate::access_key::AccessKeyOptions;
 use crate::aws::Latency;
 use crate::load::LoadOptions;
 
@@ -71,6 +72,8 @@ pub struct Arguments {
 pub enum Command {
     /// Send many bills at once, with and without faults, and check that each is metered exactly
     Load(LoadOptions),
+    /// Make one more access key in the sandbox that is running
+    AccessKey(AccessKeyOptions),
 }
 
 impl Arguments {

@@ -67,6 +67,11 @@ impl Seller {
         &self.organization
     }
 
+    /// The token, for programs that make their own requests.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Reads.
     pub async fn get(&self, path: &str) -> Result<Value, CallError> {
         answer(path, self.http.get(self.url(path)).bearer_auth(&self.token)).await

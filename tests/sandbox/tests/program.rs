@@ -70,6 +70,56 @@ async fn get(program: &Program, path: &str) -> Value {
 }
 
 #[tokio::test]
+async fn the_program_makes_access_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = start(folder.path());
+    let controls: u16 = program.controls.rsplit(':').next().unwrap().parse().unwrap();
+    let port = (controls - 2).to_string();
+    let make = |more: &[&str]| {
+        let output = command()
+            .args(["access-key", "--port", &port])
+            .args(more)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let wrong = String::from_utf8(output.stderr).unwrap();
+        (output.status.success(), said, wrong)
+    };
+    let ready = get(&program, "/access-key").await;
+    let token = async |key: &Value| {
+        let text = |field: &str| key[field].as_str().unwrap().to_owned();
+        let request = reqwest::Client::new()
+            .post(format!("http://127.0.0.1:{port}/oauth/token"))
+            .basic_auth(text("accessKeyId"), Some(text("apiSecret")))
+            .form(&[("grant_type", "client_credentials")]);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (good, said, wrong) = make(&[]);
+    assert!(good, "{wrong}");
+    let key: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(key["orgId"], ready["orgId"]);
+    assert_ne!(key["accessKeyId"], ready["accessKeyId"]);
+    assert_eq!(token(&key).await, 200);
+    let (good, said, _) = make(&[
+        "--organization",
+        "other",
+        "--permissions",
+        "CONFIG_RETRIEVE,CONFIG_UPDATE",
+    ]);
+    let key: Value = serde_json::from_str(&said).unwrap();
+    assert!(good && key["orgId"] == "other");
+    assert_eq!(token(&key).await, 200);
+    let (good, _, wrong) = make(&["--permissions", "EVERYTHING"]);
+    assert!(
+        !good && wrong.contains("permissions") && wrong.lines().count() == 1,
+        "{wrong}"
+    );
+    drop(program);
+    let (good, _, wrong) = make(&[]);
+    assert!(!good && wrong.contains("no sandbox answers"), "{wrong}");
+}
+
+#[tokio::test]
 async fn nothing_that_was_answered_is_lost_by_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut expected = 0;

@@ -17,7 +17,7 @@ use crate::values::entry::Connection;
 /// AWS answers a metering call within a second or two; after this it has not.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const SESSION_NAME: &str = "outbill";
+pub(super) const SESSION_NAME: &str = "outbill";
 /// The account whose quota the functions' own role uses.
 const OWN_ACCOUNT: &str = "own";
 
@@ -51,6 +51,10 @@ impl AwsMarketplace {
             random,
             kept: Arc::default(),
         }
+    }
+
+    pub(super) fn sdk(&self) -> &SdkConfig {
+        &self.sdk
     }
 
     /// The client of a connection.

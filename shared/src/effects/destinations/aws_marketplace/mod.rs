@@ -6,6 +6,7 @@
 //!   as a whole was not processed (AWS's word), so its halves may go again under the same started attempt.
 //! - What AWS did not clearly answer is [`Answer::Unknown`].
 
+pub mod check;
 mod clients;
 mod exchange;
 mod pace;
