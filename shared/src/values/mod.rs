@@ -17,5 +17,7 @@ pub mod mapping;
 pub mod marketplace_configuration;
 pub mod message;
 pub mod run;
+#[cfg(test)]
+pub(crate) mod samples;
 mod settings;
 pub mod usage_key;
