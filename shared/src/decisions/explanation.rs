@@ -305,14 +305,14 @@ fn claimed_text(history: &KeyHistory) -> String {
         .collect();
     let state = &history.state;
     let sum = match counted.len() {
-        0 => "0".to_owned(),
-        1 => state.committed.to_string(),
-        2..=ADDENDS_SHOWN_MAX => format!("{} = {}", units_text(&counted), state.committed),
-        many => format!("{} in {many} hours", state.committed),
+        0 => "0 units".to_owned(),
+        1 => format!("{} units", state.committed),
+        2..=ADDENDS_SHOWN_MAX => format!("{} = {} units", units_text(&counted), state.committed),
+        many => format!("{} units in {many} hours", state.committed),
     };
     let delta = state.total.saturating_sub(state.committed);
     format!(
-        "entries hold {sum} units; {} owed - {} held = {delta}",
+        "entries hold {sum}; {} owed - {} held = {delta}",
         state.total, state.committed
     )
 }

@@ -398,7 +398,7 @@ fn the_hours_of_a_key_are_added_up_one_by_one_up_to_twelve() {
         12,
         "entries hold 2 + 2 + 2 + 2 + 2 + 2 + 2 + 2 + 2 + 2 + 2 + 2 = 24 units; 29 owed - 24 held = 5",
     );
-    check(13, "entries hold 26 in 13 hours units; 29 owed - 26 held = 3");
+    check(13, "entries hold 26 units in 13 hours; 29 owed - 26 held = 3");
 }
 
 #[test]
