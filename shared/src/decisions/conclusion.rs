@@ -260,3 +260,7 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
         tally: Tally::Reset,
     }
 }
+
+#[cfg(test)]
+#[path = "conclusion_tests.rs"]
+mod tests;

@@ -272,3 +272,116 @@ impl KeyState {
         self.total != self.committed || self.blocked.is_some() || self.conflicts > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{entry, key, organization, origin};
+    use super::*;
+
+    #[test]
+    fn a_state_says_whether_an_entry_counts_and_who_settles_it() {
+        use EntryState::*;
+        let check = |state: EntryState, name: &str, committed: bool, open: bool, waits_for_a_decision: bool| {
+            let entry = entry("2025-06-10T10", state, &[("A", 7)]);
+            assert_eq!((state.as_str(), state.to_string().as_str()), (name, name));
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("{name:?}"));
+            assert_eq!(
+                (state.is_committed(), entry.is_open(), entry.waits_for_a_decision()),
+                (committed, open, waits_for_a_decision),
+                "{name}"
+            );
+        };
+        check(Pending, "PENDING", true, true, false);
+        check(Accepted, "ACCEPTED", true, false, false);
+        check(Unknown, "UNKNOWN", true, true, true);
+        check(Conflict, "CONFLICT", true, true, true);
+        check(Refused, "REFUSED", false, false, false);
+        check(Released, "RELEASED", false, false, false);
+    }
+
+    #[test]
+    fn a_verdict_is_written_as_it_is_stored() {
+        for (verdict, name) in [(Verdict::Accepted, "ACCEPTED"), (Verdict::Released, "RELEASED")] {
+            assert_eq!(verdict.as_str(), name);
+            assert_eq!(serde_json::to_string(&verdict).unwrap(), format!("{name:?}"));
+        }
+    }
+
+    #[test]
+    fn what_aws_turned_out_to_hold_counts_in_place_of_what_was_sent() {
+        let check = |state: EntryState, observed: Option<Units>, expect: Units| {
+            let entry = Entry {
+                observed,
+                ..entry("2025-06-10T10", state, &[("A", 7)])
+            };
+            assert_eq!(entry.committed(), expect, "{state} {observed:?}");
+        };
+        check(EntryState::Accepted, None, 7);
+        check(EntryState::Accepted, Some(5), 5);
+        check(EntryState::Accepted, Some(0), 0);
+        check(EntryState::Conflict, Some(11), 11);
+        check(EntryState::Refused, None, 0);
+        check(EntryState::Released, Some(5), 0);
+    }
+
+    #[test]
+    fn attempts_without_an_answer_are_counted() {
+        let check = |started: u32, answered: u32, expect: u32| {
+            let entry = Entry {
+                attempts_started: started,
+                attempts_answered: answered,
+                ..entry("2025-06-10T10", EntryState::Pending, &[("A", 7)])
+            };
+            assert_eq!(
+                entry.attempts_unanswered(),
+                expect,
+                "{started} started, {answered} answered"
+            );
+        };
+        check(0, 0, 0);
+        check(1, 0, 1);
+        check(5, 2, 3);
+        check(5, 5, 0);
+    }
+
+    #[test]
+    fn an_entry_belongs_to_the_organization_whose_credential_signs() {
+        let mut entry = entry("2025-06-10T10", EntryState::Pending, &[("A", 7)]);
+        entry.origin.connection.organization = OrganizationId::new("signer").unwrap();
+        assert_eq!(entry.organization().as_str(), "signer");
+    }
+
+    #[test]
+    fn a_key_may_be_claimed_or_is_open_by_its_units_its_block_and_its_conflicts() {
+        let check = |(total, committed): (Units, Units), blocked: bool, conflicts: u32, claimable: bool, open: bool| {
+            let mut state = KeyState::new(key("users"), origin());
+            state.total = total;
+            state.committed = committed;
+            state.dirty = total > committed;
+            state.blocked = blocked.then(|| "refused".to_owned());
+            state.conflicts = conflicts;
+            assert_eq!(
+                (state.is_claimable(), state.is_open()),
+                (claimable, open),
+                "{committed} of {total}, blocked {blocked}, {conflicts} conflicts"
+            );
+        };
+        check((7, 7), false, 0, false, false);
+        check((7, 5), false, 0, true, true);
+        check((5, 7), false, 0, false, true);
+        check((7, 5), true, 0, false, true);
+        check((7, 5), false, 1, false, true);
+        check((7, 7), true, 0, false, true);
+        check((7, 7), false, 1, false, true);
+        check((7, 7), true, 2, false, true);
+    }
+
+    #[test]
+    fn a_new_key_has_nothing_and_belongs_to_the_organization_that_made_it() {
+        let state = KeyState::new(key("users"), origin());
+        assert_eq!(state.owner, organization());
+        assert_eq!(state.hash(), key("users").hash());
+        assert_eq!((state.total, state.committed, state.version), (0, 0, 0));
+        assert!(!state.is_open() && state.residuals.is_empty() && state.hours.is_empty());
+    }
+}
