@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
+    reconciliations::organization_row,
     row::{Item, Row, RowBuilder, number, text},
     store_error::unavailable,
     table::{Order, PK, Page, PageRequest, Rows, SK, StoreError, Table, check_size, held},
@@ -98,8 +99,9 @@ impl Configurations {
             .await
     }
 
-    /// Keeps a new one. Its id is new, so a row that is there is this one, written by an attempt whose answer was lost.
+    /// Keeps a new one, and lists its organization for the schedules. Its id is new, so a row that is there is this one, written by an attempt whose answer was lost.
     pub async fn create(&self, configuration: &IntegrationConfiguration) -> Result<(), StoreError> {
+        self.0.put(organization_row(&configuration.organization)).await?;
         self.0
             .put_if(write(configuration), "attribute_not_exists(PK)", [])
             .await?;
@@ -120,6 +122,7 @@ impl Configurations {
         };
         let item = write(&next);
         check_size(&item)?;
+        self.0.put(organization_row(&next.organization)).await?;
         let (mut set, mut remove) = (Vec::new(), Vec::new());
         let mut request = self
             .0

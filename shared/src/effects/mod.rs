@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod bodies;
+pub mod cloudtrail;
 pub mod configurations;
 pub mod connections;
 pub mod credentials;
@@ -14,6 +15,7 @@ pub mod mail;
 pub mod mappings;
 pub mod queue;
 pub mod random;
+pub mod reconciliations;
 pub mod row;
 pub mod runs;
 pub mod secrets;

@@ -1,3 +1,4 @@
 //! Stories: straight lines of named steps over the effects.
 
 pub mod dispatch;
+pub mod reconcile;

@@ -18,4 +18,5 @@ pub mod marketplace_configuration;
 pub mod message;
 pub mod run;
 mod settings;
+pub mod trail;
 pub mod usage_key;

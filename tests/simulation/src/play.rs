@@ -205,6 +205,7 @@ impl Play {
                     hour,
                     quantity: i64::from(*quantity),
                     metering_record_id: None,
+                    at: None,
                 };
                 self.stage.aws.world.change(Change::ForeignUsageReported { usage })?;
             }

@@ -1,8 +1,10 @@
 //! The ledger's rows as DynamoDB has them: keys, items, and the conditional writes.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem, Update};
+use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::amend::TrailList;
 use crate::effects::row::{Item, Row, number, text};
 use crate::effects::table::{PK, SK, StoreError};
 use crate::values::amount::Units;
@@ -21,6 +23,10 @@ const KEY_PREFIX: &str = "KEY#";
 const WORK_SHARD: &str = "workShard";
 const WORK_AT: &str = "workAt";
 const WORK_SHARD_PREFIX: &str = "WORK#";
+/// Entries that CloudTrail was not looked at for yet.
+const UNSEEN_PREFIX: &str = "UNSEEN";
+/// Entries that wait for evidence.
+const OPEN_PREFIX: &str = "OPEN";
 /// One shard per first digit of a key's hash.
 pub(super) const WORK_SHARDS: [char; 16] = [
     '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
@@ -114,9 +120,53 @@ fn item(value: &impl Serialize, pk: &str, sk: &str) -> Result<Item, StoreError> 
     Ok(item)
 }
 
+/// The shard of an organization's entries that wait for CloudTrail.
+pub(super) fn trail_shard(list: TrailList, organization: &OrganizationId, digit: char) -> String {
+    let prefix = match list {
+        TrailList::Unseen => UNSEEN_PREFIX,
+        TrailList::Open => OPEN_PREFIX,
+    };
+    format!("{prefix}#{organization}#{digit}")
+}
+
+fn digit(key: &KeyHash) -> char {
+    key.as_str().chars().next().unwrap_or('0')
+}
+
+/// The list of the index that an entry stands in: what is to be sent, or what CloudTrail is to be looked at for.
+fn listed_in(entry: &Entry) -> Option<(String, String)> {
+    let key = entry.key.hash();
+    let organization = &entry.origin.connection.organization;
+    let shard = match entry.state {
+        EntryState::Pending => work_shard(digit(&key)),
+        EntryState::Accepted if entry.seen_event.is_some() => return None,
+        EntryState::Accepted if entry.unseen_since.is_none() => {
+            trail_shard(TrailList::Unseen, organization, digit(&key))
+        }
+        EntryState::Accepted | EntryState::Unknown | EntryState::Conflict => {
+            trail_shard(TrailList::Open, organization, digit(&key))
+        }
+        // Released on what CloudTrail did not show: it may show it later.
+        EntryState::Released if entry.attempts_unanswered() > 0 => {
+            trail_shard(TrailList::Open, organization, digit(&key))
+        }
+        EntryState::Released | EntryState::Refused | EntryState::Adopted => return None,
+    };
+    Some((shard, format!("{}#{key}", entry.hour)))
+}
+
+/// An entry's row, with its place in the index.
+fn entry_row(entry: &Entry) -> Result<Item, StoreError> {
+    let mut row = item(entry, &key_partition(&entry.key.hash()), &hour_row(entry.hour))?;
+    if let Some((shard, at)) = listed_in(entry) {
+        row.insert(WORK_SHARD.to_owned(), text(shard));
+        row.insert(WORK_AT.to_owned(), text(at));
+    }
+    Ok(row)
+}
+
 fn with_work(mut item: Item, key: &KeyHash, at: &str) -> Item {
-    let digit = key.as_str().chars().next().unwrap_or('0');
-    item.insert(WORK_SHARD.to_owned(), text(work_shard(digit)));
+    item.insert(WORK_SHARD.to_owned(), text(work_shard(digit(key))));
     item.insert(WORK_AT.to_owned(), text(at));
     item
 }
@@ -221,17 +271,37 @@ pub(super) fn put_bill_units(
 
 /// A new entry, in an hour that has none.
 pub(super) fn put_entry(entry: &Entry, table: &str) -> Result<TransactWriteItem, StoreError> {
-    let hash = entry.key.hash();
-    let row = with_work(
-        item(entry, &key_partition(&hash), &hour_row(entry.hour))?,
-        &hash,
-        &format!("{}#{hash}", entry.hour),
-    );
     let put = Put::builder()
         .table_name(table)
-        .set_item(Some(row))
+        .set_item(Some(entry_row(entry)?))
         .condition_expression("attribute_not_exists(PK)");
     action(put.build(), |builder, put| builder.put(put))
+}
+
+/// An amended entry, over the one that the amendment was decided on.
+pub(super) fn replace_entry(before: &Entry, after: &Entry, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let mut condition =
+        "#state = :known AND attemptsStarted = :knownStarted AND attemptsAnswered = :knownAnswered".to_owned();
+    let mut put = Put::builder()
+        .table_name(table)
+        .set_item(Some(entry_row(after)?))
+        .expression_attribute_names("#state", "state")
+        .expression_attribute_values(":known", text(before.state.as_str()))
+        .expression_attribute_values(":knownStarted", number(before.attempts_started))
+        .expression_attribute_values(":knownAnswered", number(before.attempts_answered));
+    let unseen_since = before.unseen_since.map(|since| since.to_string());
+    for (name, known) in [("seenEvent", before.seen_event.clone()), ("unseenSince", unseen_since)] {
+        match known {
+            Some(known) => {
+                condition.push_str(&format!(" AND {name} = :{name}"));
+                put = put.expression_attribute_values(format!(":{name}"), text(known));
+            }
+            None => condition.push_str(&format!(" AND attribute_not_exists({name})")),
+        }
+    }
+    action(put.condition_expression(condition).build(), |builder, put| {
+        builder.put(put)
+    })
 }
 
 /// Where a leaving buyer's keys are found.
@@ -275,6 +345,8 @@ pub(super) struct EntryUpdate<'a> {
     pub(super) answered: u32,
     pub(super) metering_record_id: Option<&'a str>,
     pub(super) reason: Option<&'a str>,
+    /// When this attempt is started, if one is.
+    pub(super) attempted_at: Option<Timestamp>,
 }
 
 /// An update of an entry's outcome, on condition that state and attempts are as they were read. Hour, quantity and parts stay.
@@ -308,9 +380,26 @@ pub(super) fn update_entry(update: &EntryUpdate<'_>, table: &str) -> Result<Tran
             .expression_attribute_names("#reason", "reason")
             .expression_attribute_values(":reason", text(reason));
     }
-    let mut expression = format!("SET {}", set.join(", "));
-    if update.state != EntryState::Pending {
-        expression.push_str(&format!(" REMOVE {WORK_SHARD}, {WORK_AT}"));
+    if let Some(at) = update.attempted_at {
+        set.push("attemptedAt = :attemptedAt");
+        request = request.expression_attribute_values(":attemptedAt", text(at.to_string()));
+    }
+    let after = Entry {
+        state: update.state,
+        attempts_started: update.started,
+        attempts_answered: update.answered,
+        ..entry.clone()
+    };
+    let mut expression = "SET ".to_owned();
+    match listed_in(&after) {
+        Some((shard, at)) => {
+            set.extend(["workShard = :shard", "workAt = :at"]);
+            request = request
+                .expression_attribute_values(":shard", text(shard))
+                .expression_attribute_values(":at", text(at));
+            expression.push_str(&set.join(", "));
+        }
+        None => expression.push_str(&format!("{} REMOVE {WORK_SHARD}, {WORK_AT}", set.join(", "))),
     }
     action(request.update_expression(expression).build(), |builder, update| {
         builder.update(update)

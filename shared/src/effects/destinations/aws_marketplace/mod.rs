@@ -8,7 +8,7 @@
 
 mod clients;
 mod exchange;
-mod pace;
+pub(crate) mod pace;
 mod request;
 mod verdict;
 
