@@ -14,6 +14,7 @@ mod mappings;
 mod options;
 mod page;
 mod query;
+mod reconciliations;
 mod requeue;
 mod runs;
 mod token;
@@ -115,6 +116,11 @@ pub fn router(outbill: Outbill, clock: Clock) -> Router {
             "/integrationdestinations/marketplace/usageReport",
             get(usage_report::list),
         )
+        .route(
+            "/reconciliations",
+            get(reconciliations::list).post(reconciliations::create),
+        )
+        .route("/reconciliations/{id}", get(reconciliations::retrieve))
         .route("/events", get(events::list))
         .route("/events/types", get(events::types))
         .route("/events/fields", get(events::fields))

@@ -383,7 +383,10 @@ pub fn absent(entry: &Entry, reading: &Reading, now: Timestamp) -> Finding {
         EntryState::Accepted => {
             let why = match () {
                 () if reading.is_hidden(&stretch) => Why::Hidden,
-                () if age >= SignedDuration::from_hours(UNSEEN_ALARM_HOURS) => Why::ReceiptUnseenLong,
+                // Since the claim: it may have been sent again a moment ago.
+                () if now.duration_since(entry.claimed_at) >= SignedDuration::from_hours(UNSEEN_ALARM_HOURS) => {
+                    Why::ReceiptUnseenLong
+                }
                 () => Why::ReceiptUnseen,
             };
             let amendment = match entry.unseen_since {

@@ -38,6 +38,17 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Status; 7] = [
+        Status::Waiting,
+        Status::Running,
+        Status::Matches,
+        Status::Corrected,
+        Status::Differs,
+        Status::PartlyChecked,
+        Status::NotChecked,
+    ];
+
     /// As it is stored and shown.
     pub fn name(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::error::MeteringError;
-use crate::trail::{Trail, TrailEvent};
+use crate::trail::{EVENT_NAME, EVENT_SOURCE, Trail, TrailEvent};
 
 //= https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_StartQuery.html
 //# QueryStatement: length 1 to 10000
@@ -99,27 +99,30 @@ impl Query {
         Some(())
     }
 
-    /// The rows of the answer: lists of maps of one entry each.
-    pub fn rows(&self, trail: &Trail, now: Timestamp) -> Vec<Value> {
-        let fits = |event: &&TrailEvent| {
-            let has = |(field, value): &(String, String)| event.event.get(field).and_then(Value::as_str) == Some(value);
-            self.fields.iter().all(has)
+    /// Rows of the answer, lists of maps of one entry each: at most `take` after `skip`; and how many there are.
+    pub fn rows(&self, trail: &Trail, now: Timestamp, (skip, take): (usize, usize)) -> (Vec<Value>, usize) {
+        // Every event is one of metering: a question for anything else finds none.
+        let constant = |field: &str| match field {
+            "eventSource" => Some(EVENT_SOURCE),
+            "eventName" => Some(EVENT_NAME),
+            _ => None,
         };
-        trail
-            .select(
-                (self.region.as_deref(), self.account.as_deref()),
-                (self.from, self.until),
-                now,
-            )
-            .filter(fits)
-            .map(|event| Value::Array(self.columns.iter().map(|column| column.of(event)).collect()))
-            .collect()
+        if self.fields.iter().any(|(field, value)| constant(field) != Some(value)) {
+            return (Vec::new(), 0);
+        }
+        let place = (self.region.as_deref(), self.account.as_deref());
+        let found = || trail.select(place, (self.from, self.until), now);
+        let row = |event: &TrailEvent| {
+            let event: Value = serde_json::from_str(&event.event).unwrap_or_default();
+            Value::Array(self.columns.iter().map(|column| column.of(&event)).collect())
+        };
+        (found().skip(skip).take(take).map(row).collect(), found().count())
     }
 }
 
 impl Column {
-    fn of(&self, event: &TrailEvent) -> Value {
-        let field = event.event.get(&self.field);
+    fn of(&self, event: &Value) -> Value {
+        let field = event.get(&self.field);
         let value = match &self.key {
             // The maps of Lake hold texts: what is nested is JSON text.
             Some(key) => field.and_then(|field| field.get(key)),

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::MeteringError;
+use crate::rules::hour_of;
 
-const EVENT_SOURCE: &str = "metering-marketplace.amazonaws.com";
-const EVENT_NAME: &str = "BatchMeterUsage";
+pub(crate) const EVENT_SOURCE: &str = "metering-marketplace.amazonaws.com";
+pub(crate) const EVENT_NAME: &str = "BatchMeterUsage";
 //= https://docs.aws.amazon.com/awscloudtrail/latest/userguide/how-cloudtrail-works.html
 //# CloudTrail typically delivers events within an average of about 5 minutes of an API call
 const DELAY_SECONDS: i64 = 300;
@@ -38,14 +39,10 @@ pub struct TrailEvent {
     pub region: String,
     /// The account that called.
     pub account: String,
-    /// The event's JSON.
-    pub event: Value,
-}
-
-impl TrailEvent {
-    fn text(&self, field: &str) -> &str {
-        self.event.get(field).and_then(Value::as_str).unwrap_or_default()
-    }
+    /// Its id.
+    pub id: String,
+    /// The event's JSON text.
+    pub event: String,
 }
 
 /// How late and how well events arrive from now on; what is absent stays as it is.
@@ -64,6 +61,9 @@ pub struct TrailChange {
     /// Elements of events longer than this are left out; AWS's limit is 102,400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element_bytes_max: Option<usize>,
+    /// Pages are no longer than this, whatever is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_max: Option<usize>,
     /// What the event data store says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
@@ -104,6 +104,7 @@ pub struct Trail {
     duplicates: bool,
     drop: u32,
     element_bytes_max: usize,
+    page_max: usize,
     store: Store,
 }
 
@@ -116,6 +117,7 @@ impl Default for Trail {
             duplicates: false,
             drop: 0,
             element_bytes_max: ELEMENT_BYTES_MAX,
+            page_max: usize::MAX,
             store: Store::default(),
         }
     }
@@ -128,6 +130,7 @@ impl Trail {
         self.duplicates = change.duplicates.unwrap_or(self.duplicates);
         self.drop = change.drop.unwrap_or(self.drop);
         self.element_bytes_max = change.element_bytes_max.unwrap_or(self.element_bytes_max);
+        self.page_max = change.page_max.unwrap_or(self.page_max).max(1);
         if let Some(store) = change.store {
             self.store = store;
         }
@@ -139,6 +142,11 @@ impl Trail {
             "delaySeconds": self.delay_seconds, "duplicates": self.duplicates, "drop": self.drop,
             "elementBytesMax": self.element_bytes_max, "store": self.store, "events": self.events.len(),
         })
+    }
+
+    /// The longest page of anything.
+    pub fn page_max(&self) -> usize {
+        self.page_max
     }
 
     /// What the event data store says of itself.
@@ -190,7 +198,8 @@ impl Trail {
             twice: self.duplicates,
             region: region.to_owned(),
             account: account.to_owned(),
-            event,
+            id: event_id(self.recorded),
+            event: event.to_string(),
         });
     }
 
@@ -216,6 +225,36 @@ impl Trail {
                 && (from..until).contains(&event.at)
                 && event.shown_from <= now
         })
+    }
+
+    /// What every shown event together says that AWS accepted: customer, dimension and hour.
+    pub fn accepted(&self, now: Timestamp) -> Vec<(String, String, Timestamp)> {
+        let events = self.events.iter().filter(|event| event.shown_from <= now);
+        let parsed = events.filter_map(|event| serde_json::from_str::<Value>(&event.event).ok());
+        let mut accepted = Vec::new();
+        for event in parsed {
+            let results = event.pointer("/responseElements/results").and_then(Value::as_array);
+            for result in results
+                .into_iter()
+                .flatten()
+                .filter(|result| result["status"] == "Success")
+            {
+                let record = &result["usageRecord"];
+                let text = |field: &str| record[field].as_str().unwrap_or_default().to_owned();
+                let customer = match text("customerAWSAccountId") {
+                    account if account.is_empty() => text("customerIdentifier"),
+                    account => account,
+                };
+                let said = jiff::fmt::strtime::parse("%b %d, %Y %I:%M:%S %p", text("timestamp"));
+                let hour = said
+                    .and_then(|said| said.to_datetime())
+                    .and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC));
+                if let Ok(hour) = hour {
+                    accepted.push((customer, text("dimension"), hour_of(hour.timestamp())));
+                }
+            }
+        }
+        accepted
     }
 
     /// `LookupEvents`: newest first, of one region and account, of the last 90 days. A token is where the last page ended.
@@ -266,7 +305,7 @@ impl Trail {
         };
         let found = self.shown((Some(caller.0), Some(caller.1)), (from, until), now).rev();
         let found = found
-            .filter(|event| wanted.is_none_or(|wanted| event.text("eventName") == wanted))
+            .filter(|_| wanted.is_none_or(|wanted| wanted == EVENT_NAME))
             .flat_map(|event| std::iter::repeat_n(event, if event.twice { 2 } else { 1 }));
         let mut page: Vec<&TrailEvent> = found.skip(skip).take(size + 1).collect();
         let more = page.len() > size;
@@ -293,9 +332,9 @@ impl Trail {
 
 fn looked_up(event: &TrailEvent) -> Value {
     json!({
-        "EventId": event.text("eventID"), "EventName": event.text("eventName"), "ReadOnly": "false",
-        "EventTime": event.at.as_second(), "EventSource": event.text("eventSource"), "Username": "outbill",
-        "Resources": [], "CloudTrailEvent": event.event.to_string(),
+        "EventId": event.id, "EventName": EVENT_NAME, "ReadOnly": "false",
+        "EventTime": event.at.as_second(), "EventSource": EVENT_SOURCE, "Username": "outbill",
+        "Resources": [], "CloudTrailEvent": event.event,
     })
 }
 

@@ -7,11 +7,13 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 use crate::holdings::Change;
 use crate::journal::JournalError;
 use crate::queue::drain;
 use crate::queues::{Message, QueueName};
+use crate::seam::Reconcile;
 use crate::world::World;
 
 /// The message of the tick.
@@ -23,6 +25,13 @@ const TICK_MINUTE: i8 = 1;
 /// On the 1st the tick also runs at these minutes past five, before last month closes at six.
 const MONTH_END_HOUR: i8 = 5;
 const MONTH_END_MINUTES: [i8; 3] = [15, 30, 45];
+
+/// When the previous day is reconciled.
+const DAILY_HOUR: i8 = 11;
+const DAILY_MINUTE: i8 = 0;
+
+/// Minutes past each hour at which what AWS still takes is looked at.
+const WATCH_MINUTE: i8 = 40;
 
 /// Why the clock was not moved.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +50,7 @@ pub enum AdvanceError {
 }
 
 /// Moves the clock and runs what becomes due on the way, each at its instant.
-pub async fn advance(world: &World, to: Timestamp) -> Result<(), AdvanceError> {
+pub async fn advance(world: &World, reconcile: &Reconcile, to: Timestamp) -> Result<(), AdvanceError> {
     let now = world.now();
     if to < now {
         return Err(AdvanceError::Backwards { now, wanted: to });
@@ -51,6 +60,9 @@ pub async fn advance(world: &World, to: Timestamp) -> Result<(), AdvanceError> {
         world.change(Change::ClockMoved { to: stop })?;
         if is_tick(stop) {
             send_flush(world)?;
+        }
+        for event in reconciliations(stop) {
+            invoke(reconcile, event, stop).await;
         }
         drain(world).await;
     }
@@ -70,8 +82,36 @@ pub fn send_flush(world: &World) -> Result<String, JournalError> {
     Ok(id)
 }
 
+/// Invokes the reconcile function as its schedule does: what it could not do is in its log, and continued by the next.
+pub async fn invoke(reconcile: &Reconcile, event: Value, now: Timestamp) {
+    // In a task of its own, a panic ends the invocation and not the sandbox.
+    match tokio::spawn(reconcile(event, now)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the reconcile function failed"),
+        Err(error) => tracing::error!(%error, "the reconcile function panicked"),
+    }
+}
+
+/// What the schedules of reconciliation say at an instant. What is open is continued every few minutes in AWS; the sandbox, whose clock
+/// stands still meanwhile, continues it with every look.
+fn reconciliations(instant: Timestamp) -> Vec<Value> {
+    let at: DateTime = instant.to_zoned(TimeZone::UTC).datetime();
+    let on_time = |minute: i8| whole_minute(instant) == instant && at.minute() == minute;
+    let mut events = Vec::new();
+    if on_time(DAILY_MINUTE) && at.hour() == DAILY_HOUR {
+        events.push(json!({ "daily": {} }));
+    }
+    if on_time(WATCH_MINUTE) {
+        events.extend([json!({ "watch": {} }), json!({ "continue": {} })]);
+    }
+    events
+}
+
 fn next_stop(world: &World) -> Option<Timestamp> {
-    let tick = next_tick(world.now());
+    let tick = [next_tick(world.now()), next_reconciliation(world.now())]
+        .into_iter()
+        .flatten()
+        .min();
     match world.next_delayed() {
         Some(delayed) => Some(delayed.min(tick?)),
         None => tick,
@@ -85,6 +125,18 @@ pub fn next_tick(after: Timestamp) -> Option<Timestamp> {
     for _ in 0..=61 {
         minute = minute.checked_add(SignedDuration::from_mins(1)).ok()?;
         if is_tick(minute) {
+            return Some(minute);
+        }
+    }
+    None
+}
+
+/// The first instant after another at which the reconcile function runs; `None` at the end of time.
+pub fn next_reconciliation(after: Timestamp) -> Option<Timestamp> {
+    let mut minute = whole_minute(after);
+    for _ in 0..=60 {
+        minute = minute.checked_add(SignedDuration::from_mins(1)).ok()?;
+        if !reconciliations(minute).is_empty() {
             return Some(minute);
         }
     }
@@ -106,6 +158,20 @@ fn is_tick(instant: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_previous_day_is_reconciled_at_eleven_and_the_window_looked_at_each_hour() {
+        for (after, next, events) in [
+            ("2026-03-10T10:39:59Z", "2026-03-10T10:40:00Z", 2),
+            ("2026-03-10T10:40:00Z", "2026-03-10T11:00:00Z", 1),
+            ("2026-03-10T11:00:00Z", "2026-03-10T11:40:00Z", 2),
+            ("2026-03-10T11:40:30Z", "2026-03-10T12:40:00Z", 2),
+        ] {
+            let expected: Timestamp = next.parse().unwrap();
+            assert_eq!(next_reconciliation(after.parse().unwrap()), Some(expected), "{after}");
+            assert_eq!(reconciliations(expected).len(), events, "{next}");
+        }
+    }
 
     #[test]
     fn the_tick_runs_each_hour_and_more_often_before_a_month_closes() {

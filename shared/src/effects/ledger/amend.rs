@@ -30,8 +30,8 @@ const LISTED_PER_PAGE_MAX: i32 = 1000;
 /// The lists of entries that CloudTrail is looked at for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrailList {
-    /// Accepted, and not looked for yet.
-    Unseen,
+    /// Accepted, and not looked for yet: one shard of them.
+    Unseen(char),
     /// Waiting for evidence: unknown, in conflict, accepted but not shown, or released because nothing was shown.
     Open,
 }
@@ -58,15 +58,18 @@ impl Ledger {
         Ok(found)
     }
 
-    /// One page of one shard of a list: entries of the hours from `from`, before `until`.
+    /// One page of a list: entries of the hours from `from`, before `until`.
     pub async fn trail_list(
         &self,
         list: TrailList,
         organization: &OrganizationId,
-        shard: char,
         (from, until): (Hour, Hour),
         start: Option<Item>,
     ) -> Result<TrailListed, StoreError> {
+        let shard = match list {
+            TrailList::Unseen(digit) => rows::unseen_shard(organization, digit),
+            TrailList::Open => rows::open_shard(organization),
+        };
         let request = self
             .table
             .client()
@@ -76,7 +79,7 @@ impl Ledger {
             .limit(LISTED_PER_PAGE_MAX);
         let request = request
             .key_condition_expression("workShard = :shard AND workAt BETWEEN :from AND :until")
-            .expression_attribute_values(":shard", text(rows::trail_shard(list, organization, shard)))
+            .expression_attribute_values(":shard", text(shard))
             .expression_attribute_values(":from", text(from.to_string()))
             .expression_attribute_values(":until", text(until.to_string()))
             .set_exclusive_start_key(start);

@@ -4,7 +4,6 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWrite
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::amend::TrailList;
 use crate::effects::row::{Item, Row, number, text};
 use crate::effects::table::{PK, SK, StoreError};
 use crate::values::amount::Units;
@@ -120,13 +119,14 @@ fn item(value: &impl Serialize, pk: &str, sk: &str) -> Result<Item, StoreError> 
     Ok(item)
 }
 
-/// The shard of an organization's entries that wait for CloudTrail.
-pub(super) fn trail_shard(list: TrailList, organization: &OrganizationId, digit: char) -> String {
-    let prefix = match list {
-        TrailList::Unseen => UNSEEN_PREFIX,
-        TrailList::Open => OPEN_PREFIX,
-    };
-    format!("{prefix}#{organization}#{digit}")
+/// Where an organization's accepted entries stand that CloudTrail was not looked at for.
+pub(super) fn unseen_shard(organization: &OrganizationId, digit: char) -> String {
+    format!("{UNSEEN_PREFIX}#{organization}#{digit}")
+}
+
+/// Where an organization's entries stand that wait for evidence. They are few, so one shard holds them.
+pub(super) fn open_shard(organization: &OrganizationId) -> String {
+    format!("{OPEN_PREFIX}#{organization}")
 }
 
 fn digit(key: &KeyHash) -> char {
@@ -140,16 +140,10 @@ fn listed_in(entry: &Entry) -> Option<(String, String)> {
     let shard = match entry.state {
         EntryState::Pending => work_shard(digit(&key)),
         EntryState::Accepted if entry.seen_event.is_some() => return None,
-        EntryState::Accepted if entry.unseen_since.is_none() => {
-            trail_shard(TrailList::Unseen, organization, digit(&key))
-        }
-        EntryState::Accepted | EntryState::Unknown | EntryState::Conflict => {
-            trail_shard(TrailList::Open, organization, digit(&key))
-        }
+        EntryState::Accepted if entry.unseen_since.is_none() => unseen_shard(organization, digit(&key)),
+        EntryState::Accepted | EntryState::Unknown | EntryState::Conflict => open_shard(organization),
         // Released on what CloudTrail did not show: it may show it later.
-        EntryState::Released if entry.attempts_unanswered() > 0 => {
-            trail_shard(TrailList::Open, organization, digit(&key))
-        }
+        EntryState::Released if entry.attempts_unanswered() > 0 => open_shard(organization),
         EntryState::Released | EntryState::Refused | EntryState::Adopted => return None,
     };
     Some((shard, format!("{}#{key}", entry.hour)))

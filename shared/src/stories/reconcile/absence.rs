@@ -6,32 +6,39 @@ use super::desk::Desk;
 use super::{settle, watch};
 use crate::decisions::report::Scope;
 use crate::effects::ledger::{Ledger, TrailList};
+use crate::values::entry::Entry;
 use crate::values::hour::Hour;
 
-/// Looks through the shards that are left.
+/// Looks through the shards that are left, and then at everything that waits for evidence.
 pub(super) async fn all(desk: &Desk<'_>, run: &mut Run) -> Result<(), ReconcileError> {
     let (start, end) = day::bounds(run.leased.reconciliation.date);
     let of_day = (Hour::containing(start), Hour::containing(end));
-    let reading = run.progress.reading.clone();
+    if run.leased.reconciliation.scope == Scope::Window {
+        return look(desk, run, watch::open(desk).await?).await;
+    }
     let done = run.progress.shards_done;
     for shard in Ledger::work_shards().skip(done) {
-        let (unseen, open) = match run.leased.reconciliation.scope {
-            Scope::Day => (
-                day::listed(desk, TrailList::Unseen, shard, of_day).await?,
-                day::listed(desk, TrailList::Open, shard, day::back(desk.now)).await?,
-            ),
-            Scope::Window => (Vec::new(), watch::open(desk, shard).await?),
-        };
-        for entry in unseen.into_iter().chain(open) {
-            let name = (&entry.key.hash(), entry.hour);
-            // What was found by what CloudTrail does show is said already.
-            let listed = run.listed.get(&(name.1, name.0.clone()));
-            if listed.is_none_or(|listed| listed.received.is_none()) {
-                settle::absent_entry(desk, run, name, &reading).await?;
-            }
-        }
+        let unseen = day::listed(desk, TrailList::Unseen(shard), of_day).await?;
+        let is_any = !unseen.is_empty();
+        look(desk, run, unseen).await?;
         run.progress.shards_done = run.progress.shards_done.saturating_add(1);
-        run.save(desk).await?;
+        if is_any {
+            run.save(desk).await?;
+        }
+    }
+    let open = day::listed(desk, TrailList::Open, day::back(desk.now)).await?;
+    look(desk, run, open).await
+}
+
+async fn look(desk: &Desk<'_>, run: &mut Run, entries: Vec<Entry>) -> Result<(), ReconcileError> {
+    let reading = run.progress.reading.clone();
+    for entry in entries {
+        let name = (&entry.key.hash(), entry.hour);
+        // What was found by what CloudTrail does show is said already.
+        let listed = run.listed.get(&(name.1, name.0.clone()));
+        if listed.is_none_or(|listed| listed.received.is_none()) {
+            settle::absent_entry(desk, run, name, &reading).await?;
+        }
     }
     Ok(())
 }

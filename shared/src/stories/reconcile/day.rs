@@ -12,7 +12,7 @@ use crate::Outbill;
 use crate::decisions::comparison::{Reading, stretch_of};
 use crate::decisions::report::{self, Discrepancy, Progress, Scope, Status};
 use crate::effects::cloudtrail::TrailError;
-use crate::effects::ledger::{Ledger, TrailList};
+use crate::effects::ledger::TrailList;
 use crate::effects::reconciliations::Leased;
 use crate::effects::table::StoreError;
 use crate::values::hour::Hour;
@@ -230,14 +230,12 @@ async fn plan(desk: &Desk<'_>, date: Date) -> Result<Vec<Stretch>, ReconcileErro
         until: hours(end, AFTER_DAY_HOURS).min(desk.now),
     }];
     let oldest = hours(desk.now, -24 * DAYS_BACK_MAX);
-    for shard in Ledger::work_shards() {
-        for entry in listed(desk, TrailList::Open, shard, back(desk.now)).await? {
-            let Stretch { from, until } = stretch_of(&entry);
-            stretches.push(Stretch {
-                from: from.max(oldest),
-                until: until.min(desk.now),
-            });
-        }
+    for entry in listed(desk, TrailList::Open, back(desk.now)).await? {
+        let Stretch { from, until } = stretch_of(&entry);
+        stretches.push(Stretch {
+            from: from.max(oldest),
+            until: until.min(desk.now),
+        });
     }
     Ok(Stretch::joined(stretches))
 }
@@ -263,11 +261,10 @@ pub(super) fn hours(instant: Timestamp, hours: i64) -> Timestamp {
     moved.unwrap_or(instant)
 }
 
-/// The entries of one shard of a list that this configuration looks after, as they are now.
+/// The entries of a list that this configuration looks after, as they are now.
 pub(super) async fn listed(
     desk: &Desk<'_>,
     list: TrailList,
-    shard: char,
     between: (Hour, Hour),
 ) -> Result<Vec<crate::values::entry::Entry>, StoreError> {
     let ledger = &desk.outbill.ledger;
@@ -275,7 +272,7 @@ pub(super) async fn listed(
     let mut start = None;
     loop {
         let page = ledger
-            .trail_list(list, &desk.stance.organization, shard, between, start)
+            .trail_list(list, &desk.stance.organization, between, start)
             .await?;
         let entries = ledger.entries(&page.entries).await?;
         found.extend(entries.into_values().filter(|entry| desk.looks_after(entry)));

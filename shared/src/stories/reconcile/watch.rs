@@ -19,6 +19,7 @@ use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{Entry, EntryState};
 use crate::values::hour::Hour;
 use crate::values::trail::Stretch;
+use crate::values::usage_key::KeyHash;
 
 /// Money whose window closes within this time is an alarm.
 const CLOSES_SOON_HOURS: i64 = 3;
@@ -35,16 +36,15 @@ pub(super) async fn all(outbill: &Outbill, now: Timestamp) -> Result<(), Reconci
         }
     }
     // Read anew: what was just repaired is no alarm.
-    for entry in self::pending(outbill).await? {
+    let names: Vec<(KeyHash, Hour)> = pending.iter().map(|entry| (entry.key.hash(), entry.hour)).collect();
+    for entry in outbill.ledger.entries(&names).await?.into_values() {
         alarm(outbill, &entry, now).await?;
     }
     for configuration in checked(outbill).await? {
         let id = &configuration.id;
         if let Ok(desk) = Desk::set_up(outbill, &configuration.organization, id, now).await? {
-            for shard in Ledger::work_shards() {
-                for entry in open(&desk, shard).await? {
-                    alarm(outbill, &entry, now).await?;
-                }
+            for entry in open(&desk).await? {
+                alarm(outbill, &entry, now).await?;
             }
         }
     }
@@ -69,12 +69,12 @@ async fn pending(outbill: &Outbill) -> Result<Vec<Entry>, StoreError> {
     Ok(found)
 }
 
-/// The entries of a shard that wait for evidence and that AWS still takes.
-pub(super) async fn open(desk: &Desk<'_>, shard: char) -> Result<Vec<Entry>, StoreError> {
+/// The entries that wait for evidence and that AWS still takes.
+pub(super) async fn open(desk: &Desk<'_>) -> Result<Vec<Entry>, StoreError> {
     const WINDOW_HOURS: i64 = -31;
     let from = Hour::containing(day::hours(desk.now, WINDOW_HOURS));
     let until = Hour::containing(day::hours(desk.now, 2));
-    let listed = day::listed(desk, TrailList::Open, shard, (from, until)).await?;
+    let listed = day::listed(desk, TrailList::Open, (from, until)).await?;
     Ok(listed.into_iter().filter(|entry| is_watched(entry, desk.now)).collect())
 }
 
@@ -105,9 +105,7 @@ async fn look(
         .iter()
         .filter(|entry| desk.looks_after(entry) && is_watched(entry, now));
     let mut watched: Vec<Entry> = own.cloned().collect();
-    for shard in Ledger::work_shards() {
-        watched.extend(open(&desk, shard).await?);
-    }
+    watched.extend(open(&desk).await?);
     let stretches = watched.iter().filter(|entry| is_old(entry)).map(|entry| Stretch {
         from: stretch_of(entry).from,
         until: now,
