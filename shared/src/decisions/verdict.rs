@@ -86,7 +86,8 @@ pub fn transition(entry: &Entry, answer: &Answer) -> Option<Transition> {
     if let Answer::Success { .. } = answer {
         let effect = match entry.state {
             EntryState::Pending | EntryState::Unknown => KeyEffect::Nothing,
-            EntryState::Accepted => return None,
+            // What CloudTrail shows is AWS's first write; a receipt for another quantity adds nothing to it.
+            EntryState::Accepted | EntryState::Adopted => return None,
             EntryState::Conflict => KeyEffect::SettleConflict,
             EntryState::Refused | EntryState::Released => KeyEffect::Recommit,
         };
@@ -275,6 +276,9 @@ mod tests {
             observed: None,
             reason: None,
             resolution: None,
+            attempted_at: None,
+            seen_event: None,
+            unseen_since: None,
         }
     }
 
@@ -350,6 +354,7 @@ mod tests {
         check(sure(Refused), success(), Some((Accepted, true, Recommit)));
         check(sure(Released), success(), Some((Accepted, true, Recommit)));
         check(sure(Accepted), success(), None);
+        check(sure(Adopted), success(), None);
         check(
             sure(Pending),
             Answer::DuplicateRecord,
@@ -410,7 +415,7 @@ mod tests {
             message: "denied".into(),
         };
         check(sure(Pending), refused.clone(), Some((Pending, true, Nothing)));
-        for state in [Accepted, Unknown, Conflict, Refused, Released] {
+        for state in [Accepted, Unknown, Conflict, Refused, Released, Adopted] {
             check(sure(state), Answer::DuplicateRecord, None);
             check(sure(state), Answer::CustomerNotSubscribed, None);
             check(sure(state), bad(BadRecord::Dimension), None);

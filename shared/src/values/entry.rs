@@ -24,6 +24,8 @@ pub enum EntryState {
     Unknown,
     /// AWS holds another quantity for this hour. Committed until settled.
     Conflict,
+    /// CloudTrail shows what another program reported in this hour; `observed` says how much. Committed.
+    Adopted,
     /// AWS refused, and every attempt was answered. Not committed.
     Refused,
     /// The window closed before any attempt could have been accepted. Not committed.
@@ -34,7 +36,11 @@ impl EntryState {
     /// Whether an entry in this state counts into `committed`.
     pub fn is_committed(self) -> bool {
         match self {
-            EntryState::Pending | EntryState::Accepted | EntryState::Unknown | EntryState::Conflict => true,
+            EntryState::Pending
+            | EntryState::Accepted
+            | EntryState::Unknown
+            | EntryState::Conflict
+            | EntryState::Adopted => true,
             EntryState::Refused | EntryState::Released => false,
         }
     }
@@ -46,6 +52,7 @@ impl EntryState {
             EntryState::Accepted => "ACCEPTED",
             EntryState::Unknown => "UNKNOWN",
             EntryState::Conflict => "CONFLICT",
+            EntryState::Adopted => "ADOPTED",
             EntryState::Refused => "REFUSED",
             EntryState::Released => "RELEASED",
         }
@@ -132,7 +139,7 @@ pub enum Attempt {
 pub struct Entry {
     pub key: UsageKey,
     pub hour: Hour,
-    /// What Outbill sends for this hour: 1 to [`super::amount::RECORD_UNITS_MAX`].
+    /// What Outbill sends for this hour: 1 to [`super::amount::RECORD_UNITS_MAX`]; 0 where it never sent anything and another program did.
     pub quantity: Units,
     pub state: EntryState,
     /// How the quantity divides over bills; the parts add up to it.
@@ -153,6 +160,15 @@ pub struct Entry {
     /// What an operator decided where AWS's answer left it open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<Resolution>,
+    /// When the newest attempt was started, if there was more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempted_at: Option<Timestamp>,
+    /// The CloudTrail event that shows what AWS holds here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_event: Option<String>,
+    /// Since when CloudTrail was looked at and showed nothing, although AWS gave a receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen_since: Option<Timestamp>,
 }
 
 impl Entry {
@@ -165,13 +181,23 @@ impl Entry {
     pub fn is_open(&self) -> bool {
         match self.state {
             EntryState::Pending | EntryState::Unknown | EntryState::Conflict => true,
-            EntryState::Accepted | EntryState::Refused | EntryState::Released => false,
+            EntryState::Accepted | EntryState::Adopted | EntryState::Refused | EntryState::Released => false,
         }
     }
 
     /// Whether an answer or an operator has to settle it; sending it again does not.
     pub fn waits_for_a_decision(&self) -> bool {
         self.is_open() && self.state != EntryState::Pending
+    }
+
+    /// When the newest attempt was started.
+    pub fn last_attempt_at(&self) -> Timestamp {
+        self.attempted_at.unwrap_or(self.claimed_at)
+    }
+
+    /// Whether AWS gave a receipt that CloudTrail was looked at for in vain.
+    pub fn is_unverified(&self) -> bool {
+        self.state == EntryState::Accepted && self.seen_event.is_none() && self.unseen_since.is_some()
     }
 
     /// What this entry counts for in `committed`.

@@ -21,4 +21,5 @@ pub mod run;
 pub(crate) mod samples;
 mod settings;
 pub mod sweep;
+pub mod trail;
 pub mod usage_key;
