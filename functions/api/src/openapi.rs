@@ -199,7 +199,11 @@ fn responses(operation: &Operation) -> Value {
         ),
         Answer::Page(schema) => ("200", page_of(schema), "A page; without nextToken it is the last."),
         Answer::Queued(schema) => ("202", reference(schema), "It is on the queue."),
-        Answer::Report(schema) => ("200", reference(schema), "As JSON, or as a page that a person can read."),
+        Answer::Report(schema) => (
+            "200",
+            reference(schema),
+            "As JSON, or as a page that a person can read.",
+        ),
     };
     let text = json!({"schema": {"type": "string"}});
     let content = match operation.answer {

@@ -40,6 +40,7 @@ pub fn adopted(state: &KeyState, seen: &Observation, now: Timestamp) -> Entry {
         metering_record_id: seen.metering_record_id.clone(),
         observed: Some(seen.quantity),
         reason: Some("another program reported it".to_owned()),
+        resolution: None,
         attempted_at: None,
         seen_event: Some(seen.event.clone()),
         unseen_since: None,

@@ -59,6 +59,7 @@ pub(in crate::decisions) fn entry(state: EntryState, quantity: Units) -> Entry {
         metering_record_id: (state == EntryState::Accepted).then(|| "m".to_owned()),
         observed: None,
         reason: None,
+        resolution: None,
         attempted_at: None,
         seen_event: None,
         unseen_since: None,

@@ -336,8 +336,14 @@ pub fn entry_words(entry: &Entry, bill: &BillReference, version: Option<&str>) -
     let part = entry.parts.get(bill).map_or(0, |part| part.units);
     let hour = entry.hour;
     let quantity = entry.quantity;
+    if entry.state == EntryState::Adopted {
+        let observed = entry.observed.unwrap_or_default();
+        return format!(
+            "{hour}: {observed} units that another program reported; they are held against what the bills owe"
+        );
+    }
     let fate = match entry.state {
-        EntryState::Accepted => match (&entry.metering_record_id, &entry.resolution) {
+        EntryState::Accepted | EntryState::Adopted => match (&entry.metering_record_id, &entry.resolution) {
             (Some(receipt), _) => format!("AWS accepted them with receipt {receipt}"),
             (None, Some(resolution)) => format!(
                 "{} decided that AWS has them: {}",
@@ -356,7 +362,13 @@ pub fn entry_words(entry: &Entry, bill: &BillReference, version: Option<&str>) -
                 "{} decided that AWS does not have them: {}; they count for nothing",
                 resolution.decided.by, resolution.decided.reason
             ),
-            None => "AWS's window closed before it had them; they count for nothing".to_owned(),
+            None => {
+                let reason = entry.reason.as_deref();
+                format!(
+                    "{}; they count for nothing",
+                    reason.unwrap_or("AWS's window closed before it had them")
+                )
+            }
         },
     };
     let observed = entry.observed.map_or_else(String::new, |observed| {

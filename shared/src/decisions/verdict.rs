@@ -203,12 +203,12 @@ pub fn resolved(entry: &Entry, verdict: Verdict) -> Result<Option<Transition>, S
         EntryState::Unknown => from_unknown,
         EntryState::Conflict => from_conflict,
         EntryState::Pending => return Err(Settled::StillSent),
-        EntryState::Accepted | EntryState::Refused | EntryState::Released
+        EntryState::Accepted | EntryState::Adopted | EntryState::Refused | EntryState::Released
             if entry.state.is_committed() == state.is_committed() =>
         {
             return Ok(None);
         }
-        settled @ (EntryState::Accepted | EntryState::Refused | EntryState::Released) => {
+        settled @ (EntryState::Accepted | EntryState::Adopted | EntryState::Refused | EntryState::Released) => {
             return Err(match entry.resolution {
                 Some(_) => Settled::ByOperator(settled),
                 None => Settled::ByAws(settled),

@@ -87,6 +87,9 @@ pub(crate) fn entry(hour: &str, state: EntryState, parts: &[(&str, Units)]) -> E
         observed: None,
         reason: None,
         resolution: None,
+        attempted_at: None,
+        seen_event: None,
+        unseen_since: None,
     }
 }
 

@@ -173,7 +173,11 @@ mod tests {
             ("2026-03-10T11:40:30Z", "2026-03-10T12:40:00Z", 2),
         ] {
             let expected: Timestamp = next.parse().unwrap();
-            assert_eq!(super::next(after.parse().unwrap(), |minute| !reconciliations(minute).is_empty()), Some(expected), "{after}");
+            assert_eq!(
+                super::next(after.parse().unwrap(), |minute| !reconciliations(minute).is_empty()),
+                Some(expected),
+                "{after}"
+            );
             assert_eq!(reconciliations(expected).len(), events, "{next}");
         }
     }
