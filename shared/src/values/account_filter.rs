@@ -328,4 +328,38 @@ mod tests {
         check("currency == USD", true);
         check("currency == EUR", false);
     }
+
+    #[test]
+    fn a_filter_names_only_fields_that_accounts_have() {
+        let check = |word: &str, expect: Option<Field>| assert_eq!(Field::parse(word), expect, "{word}");
+        let within = |map: &'static str, key: &str| {
+            let key = key.to_owned();
+            Some(Field::Within { map, key })
+        };
+        for (word, key) in [
+            ("id", "id"),
+            ("accountName", "name"),
+            ("accountCode", "code"),
+            ("currency", "currency"),
+            ("address", "address"),
+            ("customFields", "customFields"),
+        ] {
+            check(word, Some(Field::Own(key)));
+            assert!(Field::KNOWN.split(", ").any(|known| known == word), "{word}");
+        }
+        check("address.country", within("address", "country"));
+        check("customFields.a.b", within("customFields", "a.b"));
+        for word in [
+            "",
+            ".",
+            "name",
+            "code",
+            "address.",
+            "customFields.",
+            "currency.x",
+            "Address.country",
+        ] {
+            check(word, None);
+        }
+    }
 }
