@@ -11,10 +11,11 @@ use aws_smithy_http_client::{
 use crate::{
     Environment,
     effects::{
-        access::Access, attempts::Attempts, bodies::Bodies, configurations::Configurations, connections::Connections,
-        credentials::Credentials, destinations::aws_marketplace::AwsMarketplace, events::Events, ids::Ids,
-        ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings, queue::BillQueue, random::Random, runs::Runs,
-        secrets::Secrets, sweeps::Sweeps, table::Table, usage::Usage, waiting::Waiting, webhooks::Webhooks,
+        access::Access, attempts::Attempts, bodies::Bodies, cloudtrail::CloudTrail, configurations::Configurations,
+        connections::Connections, credentials::Credentials, destinations::aws_marketplace::AwsMarketplace,
+        events::Events, ids::Ids, ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings, queue::BillQueue,
+        random::Random, reconciliations::Reconciliations, runs::Runs, secrets::Secrets, sweeps::Sweeps, table::Table,
+        usage::Usage, waiting::Waiting, webhooks::Webhooks,
     },
 };
 
@@ -51,6 +52,10 @@ pub struct Outbill {
     pub m3ter: M3ter,
     /// AWS Marketplace's metering.
     pub marketplace: AwsMarketplace,
+    /// What AWS recorded of it.
+    pub cloudtrail: CloudTrail,
+    /// Comparisons of the two.
+    pub reconciliations: Reconciliations,
     /// The bill queue.
     pub queue: BillQueue,
     /// Bodies too large for the queue.
@@ -89,6 +94,8 @@ impl Outbill {
             usage: Usage::new(table.clone()),
             m3ter: M3ter::new(&environment.m3ter_base_url, secrets.clone()),
             marketplace: AwsMarketplace::new(sdk, random.clone()),
+            cloudtrail: CloudTrail::new(sdk, random.clone()),
+            reconciliations: Reconciliations::new(table.clone()),
             mappings: Mappings::new(table.clone()),
             credentials: Credentials::new(table.clone(), secrets.clone()),
             runs: Runs::new(table.clone(), Arc::clone(&ids)),

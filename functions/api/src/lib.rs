@@ -24,6 +24,7 @@ mod page;
 mod pending;
 mod preview;
 mod query;
+mod reconciliations;
 mod requeue;
 mod runs;
 mod token;

@@ -199,8 +199,18 @@ fn responses(operation: &Operation) -> Value {
         ),
         Answer::Page(schema) => ("200", page_of(schema), "A page; without nextToken it is the last."),
         Answer::Queued(schema) => ("202", reference(schema), "It is on the queue."),
+        Answer::Report(schema) => (
+            "200",
+            reference(schema),
+            "As JSON, or as a page that a person can read.",
+        ),
     };
-    let good = json!({"description": description, "content": {JSON: {"schema": schema}}});
+    let text = json!({"schema": {"type": "string"}});
+    let content = match operation.answer {
+        Answer::Report(_) => json!({JSON: {"schema": schema}, "text/plain": text, "text/html": text}),
+        Answer::One(_) | Answer::List(_) | Answer::Page(_) | Answer::Queued(_) => json!({JSON: {"schema": schema}}),
+    };
+    let good = json!({"description": description, "content": content});
     let mut responses = Map::from_iter([(status.to_owned(), good)]);
     for (status, description) in errors(operation) {
         let content = json!({JSON: {"schema": reference("Error")}});

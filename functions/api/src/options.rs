@@ -183,6 +183,14 @@ const SETTINGS: &[Setting] = &[
         default: None,
         description: "The event data store's region; by default the metering region.",
     },
+    Setting {
+        panel: Panel::Destination,
+        name: "awsMarketplaceCloudtrailCredentialsId",
+        label: "Aws marketplace cloudtrail credentials id",
+        kind: "string",
+        default: None,
+        description: "The credential whose role reads CloudTrail; by default the one that meters.",
+    },
 ];
 
 fn shown(panel: Panel) -> Vec<Value> {

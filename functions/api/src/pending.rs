@@ -269,11 +269,15 @@ fn show_entry(open: &Entry) -> Value {
     };
     let way_out = match open.state {
         EntryState::Pending => "nothing is to be done: it is sent unchanged until AWS answers or its window closes",
-        EntryState::Unknown => "look at AWS whether it has the units, and resolve the entry as ACCEPTED or RELEASED",
-        EntryState::Conflict => {
-            "look at AWS what holds the hour: if it stands for these units resolve the entry as ACCEPTED, else as RELEASED, and they are sent again"
+        EntryState::Unknown => {
+            "reconciliation decides it by what CloudTrail shows, where the configuration checks it; else look at AWS whether it has the units, and resolve the entry as ACCEPTED or RELEASED"
         }
-        EntryState::Accepted | EntryState::Refused | EntryState::Released => "nothing is to be done: it is settled",
+        EntryState::Conflict => {
+            "reconciliation settles it once CloudTrail shows what holds the hour, where the configuration checks it; else look at AWS what holds the hour: if it stands for these units resolve the entry as ACCEPTED, else as RELEASED, and they are sent again"
+        }
+        EntryState::Accepted | EntryState::Adopted | EntryState::Refused | EntryState::Released => {
+            "nothing is to be done: it is settled"
+        }
     };
     let reason = open.reason.as_deref().unwrap_or("AWS has not answered yet");
     let shown = key

@@ -338,3 +338,149 @@ fn a_deletion_takes_every_key_to_nothing_and_leaves_a_tombstone() {
         Advance::Changed { .. }
     ));
 }
+
+#[test]
+fn heads_of_one_kind_are_ordered_and_of_two_kinds_are_not() {
+    let at = |second: i64| Head::LastModified(Timestamp::from_second(second).unwrap());
+    let known = |head: Head| {
+        let Advance::Changed { manifest, .. } = delete(None, &bill(1).reference, head, None, Timestamp::UNIX_EPOCH)
+        else {
+            panic!("nothing was known of the bill")
+        };
+        Manifest {
+            deleted: false,
+            ..*manifest
+        }
+    };
+    let check = |known: Option<&Manifest>, incoming: Head, expect: Standing| {
+        assert_eq!(standing(known, incoming), expect, "{incoming}");
+    };
+    check(None, Head::Version(0), Standing::First);
+    let seven = known(Head::Version(7));
+    check(Some(&seven), Head::Version(6), Standing::Older(Head::Version(7)));
+    check(Some(&seven), Head::Version(7), Standing::Equal);
+    check(Some(&seven), Head::Version(8), Standing::Newer);
+    check(Some(&seven), at(8), Standing::Incomparable(Head::Version(7)));
+    let instant = known(at(7));
+    check(Some(&instant), at(6), Standing::Older(at(7)));
+    check(Some(&instant), at(7), Standing::Equal);
+    check(Some(&instant), at(8), Standing::Newer);
+    check(Some(&instant), Head::Version(8), Standing::Incomparable(at(7)));
+    let deleted = Manifest { deleted: true, ..seven };
+    check(Some(&deleted), Head::Version(8), Standing::Deleted);
+    check(Some(&deleted), at(8), Standing::Deleted);
+}
+
+#[test]
+fn a_replay_applies_the_mappings_or_cuts_over() {
+    assert_eq!(Mode::from(ReplayMode::Apply), Mode::Apply);
+    assert_eq!(Mode::from(ReplayMode::Remap), Mode::Remap);
+}
+
+#[test]
+fn a_manifest_has_the_newest_versions_facts_and_remembers_when_it_began() {
+    let at = |second: i64| Timestamp::from_second(second).unwrap();
+    let version = |version: i64| Bill {
+        start_date: Some(format!("2025-06-0{version}")),
+        ends_at: Some(at(version)),
+        ..bill(version)
+    };
+    let targets = |dimension: &str, money: &str| {
+        let target = Target {
+            key: key(dimension),
+            product_code: "p".into(),
+            money: money.parse().unwrap(),
+        };
+        BTreeMap::from([(product("A"), target)])
+    };
+    let step = |known: Option<&Manifest>, bill: &Bill, owner: &str, targets: &BTreeMap<Source, Target>, now: i64| {
+        let incoming = Incoming {
+            bill,
+            owner: &ConfigurationId::new(owner).unwrap(),
+            split: PRODUCT,
+            unit_price: "0.01".parse().unwrap(),
+            targets,
+        };
+        match advance(known, incoming, &BTreeMap::new(), Mode::Ordinary, at(now)) {
+            Ok(Advance::Changed { manifest, .. }) => *manifest,
+            other => panic!("the version is newer: {other:?}"),
+        }
+    };
+    let expect =
+        |bill: &Bill, owner: &str, dimension: &str, units: Units, dimensions: &[&str], revision: i64| Manifest {
+            bill: bill.reference.clone(),
+            head: bill.head,
+            deleted: false,
+            owner: Some(ConfigurationId::new(owner).unwrap()),
+            account: Some(bill.account.clone()),
+            start_date: bill.start_date.clone(),
+            ends_at: bill.ends_at,
+            split: PRODUCT,
+            sources: BTreeMap::from([(
+                product("A"),
+                Placement {
+                    key: key(dimension).hash(),
+                    unit_price: "0.01".parse().unwrap(),
+                    units,
+                    deducted: Decimal::ZERO,
+                },
+            )]),
+            fixed: Vec::new(),
+            keys: dimensions
+                .iter()
+                .map(|dimension| {
+                    let key = key(dimension);
+                    let product_code = "p".into();
+                    (key.hash(), TouchedKey { key, product_code })
+                })
+                .collect(),
+            revision,
+            first_seen: at(101),
+        };
+    let first = step(None, &version(1), "c", &targets("x", "1.01"), 101);
+    assert_eq!(first, expect(&version(1), "c", "x", 101, &["x"], 1));
+    let second = step(Some(&first), &version(2), "d", &targets("z", "1.03"), 103);
+    assert_eq!(second, expect(&version(2), "d", "z", 103, &["x", "z"], 2));
+}
+
+#[test]
+fn a_bill_that_was_deleted_before_it_was_known_leaves_a_tombstone() {
+    let account = AccountId::new("a").unwrap();
+    let reference = bill(1).reference;
+    let now = Timestamp::from_second(101).unwrap();
+    let tombstone = Manifest {
+        bill: reference.clone(),
+        head: Head::Version(3),
+        deleted: true,
+        owner: None,
+        account: Some(account.clone()),
+        start_date: None,
+        ends_at: None,
+        split: SplitKind::ItemPerBill,
+        sources: BTreeMap::new(),
+        fixed: Vec::new(),
+        keys: BTreeMap::new(),
+        revision: 1,
+        first_seen: now,
+    };
+    assert_eq!(
+        delete(None, &reference, Head::Version(3), Some(&account), now),
+        Advance::Changed {
+            manifest: Box::new(tombstone),
+            left: BTreeSet::new(),
+        }
+    );
+}
+
+#[test]
+fn an_amount_that_cannot_be_counted_names_its_source() {
+    let largest = Decimal::MAX.to_string();
+    let error = Case::new()
+        .step(1, PRODUCT, "0.01", &[(product("A"), "x", &largest)], Mode::Ordinary)
+        .unwrap_err();
+    assert!(error.starts_with("product:A: the amount is too large"), "{error}");
+    let free = Case::new()
+        .step(1, PRODUCT, "0", &[(product("A"), "x", "1.01")], Mode::Ordinary)
+        .unwrap_err();
+    assert!(free.starts_with("product:A: the unit price 0"), "{free}");
+}

@@ -47,3 +47,89 @@ pub fn calls<T>(items: Vec<T>, entry: impl Fn(&T) -> &Entry) -> Vec<(Connection,
     }
     calls
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::amount::Units;
+    use crate::values::entry::EntryState;
+    use crate::values::samples::{BUYER, connection, entry};
+    use crate::values::usage_key::Customer;
+
+    const CODE: ProductName = ProductName::Code;
+    const LICENSE: ProductName = ProductName::License;
+
+    fn buyer(name: ProductName) -> Buyer {
+        match name {
+            ProductName::Code => Buyer::Product {
+                product_code: "prod".to_owned(),
+                customer: Customer::AwsAccountId(BUYER.to_owned()),
+            },
+            ProductName::License => Buyer::License {
+                license_arn: "arn:aws:license-manager::294406891311:license:l-1".to_owned(),
+                customer_aws_account_id: BUYER.to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_licence_names_the_product_by_itself() {
+        assert_eq!(product_name(&buyer(CODE)), CODE);
+        assert_eq!(product_name(&buyer(LICENSE)), LICENSE);
+    }
+
+    #[test]
+    fn a_call_has_one_connection_one_product_name_and_at_most_25_records() {
+        /// A connection, a product name, and the quantities under them.
+        type Call = (&'static str, ProductName, Vec<Units>);
+        let check = |given: &[Call], expect: &[Call]| {
+            let entries = given.iter().flat_map(|(credential, name, quantities)| {
+                quantities.iter().map(|quantity| {
+                    let mut entry = entry("2025-06-10T10", EntryState::Pending, &[("A", *quantity)]);
+                    entry.origin.connection = connection(credential);
+                    entry.key.buyer = buyer(*name);
+                    entry
+                })
+            });
+            let found: Vec<(Connection, ProductName, Vec<Units>)> = calls(entries.collect(), |entry: &Entry| entry)
+                .into_iter()
+                .map(|(connection, name, call)| (connection, name, call.iter().map(|entry| entry.quantity).collect()))
+                .collect();
+            let expect: Vec<(Connection, ProductName, Vec<Units>)> = expect
+                .iter()
+                .map(|(credential, name, quantities)| (connection(credential), *name, quantities.clone()))
+                .collect();
+            assert_eq!(found, expect, "{given:?}");
+        };
+        let records = |quantities: std::ops::RangeInclusive<Units>| quantities.collect::<Vec<Units>>();
+        check(&[], &[]);
+        check(&[("k", CODE, records(1..=1))], &[("k", CODE, records(1..=1))]);
+        check(&[("k", CODE, records(1..=25))], &[("k", CODE, records(1..=25))]);
+        check(
+            &[("k", CODE, records(1..=26))],
+            &[("k", CODE, records(1..=25)), ("k", CODE, records(26..=26))],
+        );
+        check(
+            &[("k", CODE, records(1..=51))],
+            &[
+                ("k", CODE, records(1..=25)),
+                ("k", CODE, records(26..=50)),
+                ("k", CODE, records(51..=51)),
+            ],
+        );
+        check(
+            &[
+                ("l", LICENSE, vec![2]),
+                ("k", LICENSE, vec![3]),
+                ("k", CODE, vec![5]),
+                ("l", LICENSE, vec![7]),
+                ("k", CODE, vec![11]),
+            ],
+            &[
+                ("k", CODE, vec![5, 11]),
+                ("k", LICENSE, vec![3]),
+                ("l", LICENSE, vec![2, 7]),
+            ],
+        );
+    }
+}

@@ -199,7 +199,7 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
     }
     let failed = |entry: &EntryOutcome| match entry.state {
         EntryState::Refused | EntryState::Unknown | EntryState::Conflict | EntryState::Released => true,
-        EntryState::Pending | EntryState::Accepted => false,
+        EntryState::Pending | EntryState::Accepted | EntryState::Adopted => false,
     };
     // A refused entry whose units were claimed anew and accepted in an earlier hour is history, not a failure.
     let mended = |key: &KeyOutcome| {
@@ -260,3 +260,7 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
         tally: Tally::Reset,
     }
 }
+
+#[cfg(test)]
+#[path = "conclusion_tests.rs"]
+mod tests;

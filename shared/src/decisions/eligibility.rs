@@ -69,3 +69,121 @@ pub fn filtered_out(marketplace: &MarketplaceConfiguration, account: Option<&Acc
     let admitted = account.is_some_and(|account| filter.admits(&serde_json::Value::Object(account.json.clone())));
     (!admitted).then_some(Refusal::FilteredOut)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::values::configuration::{Audit, BILL, DestinationKind};
+    use crate::values::ids::CredentialId;
+    use crate::values::samples;
+
+    fn integration(enabled: bool, credential: Option<&str>) -> IntegrationConfiguration {
+        IntegrationConfiguration {
+            id: samples::configuration(),
+            organization: samples::organization(),
+            version: 1,
+            name: None,
+            entity_type: BILL.to_owned(),
+            entity_id: None,
+            destination: DestinationKind::Aws,
+            destination_id: None,
+            config_data: Map::new(),
+            credential: credential.map(|id| CredentialId::new(id).unwrap()),
+            enabled,
+            audit: Audit::new(jiff::Timestamp::UNIX_EPOCH, "key"),
+            failures: std::collections::BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_switch_that_keeps_a_bill_back_is_the_reason() {
+        use BillStatus::{Approved, Pending};
+        let check = |settings: &[(&str, Value)],
+                     status: BillStatus,
+                     enabled: bool,
+                     credential: Option<&str>,
+                     expect: Option<Refusal>| {
+            let bill = Bill {
+                status,
+                ..samples::bill(Vec::new())
+            };
+            let found = refusal(
+                &integration(enabled, credential),
+                &samples::marketplace(settings),
+                &bill,
+            );
+            assert_eq!(found, expect, "{settings:?} {status:?} {enabled} {credential:?}");
+        };
+        let on_approval = [("onlySendBillOnApproval", json!(true))];
+        let restricted = [("restrictedAccountIds", json!(["account"])), on_approval[0].clone()];
+        check(&[], Pending, true, Some("k"), None);
+        check(&[], Approved, true, Some("k"), None);
+        check(&on_approval, Approved, true, Some("k"), None);
+        check(&on_approval, Pending, true, Some("k"), Some(Refusal::NotApproved));
+        check(&[], Pending, false, Some("k"), Some(Refusal::Disabled));
+        check(&[], Pending, true, None, Some(Refusal::NoCredential));
+        check(&[], Pending, false, None, Some(Refusal::Disabled));
+        check(&on_approval, Pending, false, None, Some(Refusal::NotApproved));
+        check(&on_approval, Approved, false, None, Some(Refusal::Disabled));
+        check(&restricted, Pending, false, None, Some(Refusal::RestrictedAccount));
+    }
+
+    #[test]
+    fn the_lists_of_accounts_admit_and_keep_out() {
+        let check = |admitted: &[&str], restricted: &[&str], expect: Option<Refusal>| {
+            let marketplace = samples::marketplace(&[
+                ("accountIds", json!(admitted)),
+                ("restrictedAccountIds", json!(restricted)),
+            ]);
+            assert_eq!(
+                account_refused(&marketplace, &samples::account()),
+                expect,
+                "{admitted:?} {restricted:?}"
+            );
+        };
+        check(&[], &[], None);
+        check(&["account"], &[], None);
+        check(&["other", "account"], &[], None);
+        check(&["other"], &[], Some(Refusal::NotAmongAccounts));
+        check(&[], &["account"], Some(Refusal::RestrictedAccount));
+        check(&[], &["other"], None);
+        check(&["account"], &["account"], Some(Refusal::RestrictedAccount));
+        check(&["other"], &["account"], Some(Refusal::NotAmongAccounts));
+    }
+
+    #[test]
+    fn a_filter_admits_only_what_it_can_look_at() {
+        let check = |filter: Option<&str>, account: Option<Value>, expect: Option<Refusal>| {
+            let settings: Vec<(&str, Value)> = filter
+                .map(|filter| ("accountFilter", json!(filter)))
+                .into_iter()
+                .collect();
+            let account = account.map(|document| Account::from_json(document).unwrap());
+            let found = filtered_out(&samples::marketplace(&settings), account.as_ref());
+            assert_eq!(found, expect, "{filter:?} {account:?}");
+        };
+        let account = || Some(json!({"id": "account", "currency": "USD"}));
+        check(None, None, None);
+        check(None, account(), None);
+        check(Some("currency == USD"), account(), None);
+        check(Some("currency == EUR"), account(), Some(Refusal::FilteredOut));
+        check(Some("currency == USD"), None, Some(Refusal::FilteredOut));
+        check(Some("currency != USD"), None, Some(Refusal::FilteredOut));
+    }
+
+    #[test]
+    fn a_refusal_names_the_setting_or_the_way_out() {
+        let check = |refusal: Refusal, part: &str| {
+            let text = refusal.to_string();
+            assert!(text.contains(part), "{refusal:?}: {text}");
+        };
+        check(Refusal::Disabled, "disabled; enable it");
+        check(Refusal::NoCredential, "no credential; connect one");
+        check(Refusal::NotAmongAccounts, "not among accountIds");
+        check(Refusal::RestrictedAccount, "among restrictedAccountIds");
+        check(Refusal::NotApproved, "onlySendBillOnApproval");
+        check(Refusal::FilteredOut, "accountFilter does not admit");
+    }
+}

@@ -305,14 +305,14 @@ fn claimed_text(history: &KeyHistory) -> String {
         .collect();
     let state = &history.state;
     let sum = match counted.len() {
-        0 => "0".to_owned(),
-        1 => state.committed.to_string(),
-        2..=ADDENDS_SHOWN_MAX => format!("{} = {}", units_text(&counted), state.committed),
-        many => format!("{} in {many} hours", state.committed),
+        0 => "0 units".to_owned(),
+        1 => format!("{} units", state.committed),
+        2..=ADDENDS_SHOWN_MAX => format!("{} = {} units", units_text(&counted), state.committed),
+        many => format!("{} units in {many} hours", state.committed),
     };
     let delta = state.total.saturating_sub(state.committed);
     format!(
-        "entries hold {sum} units; {} owed - {} held = {delta}",
+        "entries hold {sum}; {} owed - {} held = {delta}",
         state.total, state.committed
     )
 }
@@ -336,8 +336,14 @@ pub fn entry_words(entry: &Entry, bill: &BillReference, version: Option<&str>) -
     let part = entry.parts.get(bill).map_or(0, |part| part.units);
     let hour = entry.hour;
     let quantity = entry.quantity;
+    if entry.state == EntryState::Adopted {
+        let observed = entry.observed.unwrap_or_default();
+        return format!(
+            "{hour}: {observed} units that another program reported; they are held against what the bills owe"
+        );
+    }
     let fate = match entry.state {
-        EntryState::Accepted => match (&entry.metering_record_id, &entry.resolution) {
+        EntryState::Accepted | EntryState::Adopted => match (&entry.metering_record_id, &entry.resolution) {
             (Some(receipt), _) => format!("AWS accepted them with receipt {receipt}"),
             (None, Some(resolution)) => format!(
                 "{} decided that AWS has them: {}",
@@ -356,7 +362,13 @@ pub fn entry_words(entry: &Entry, bill: &BillReference, version: Option<&str>) -
                 "{} decided that AWS does not have them: {}; they count for nothing",
                 resolution.decided.by, resolution.decided.reason
             ),
-            None => "AWS's window closed before it had them; they count for nothing".to_owned(),
+            None => {
+                let reason = entry.reason.as_deref();
+                format!(
+                    "{}; they count for nothing",
+                    reason.unwrap_or("AWS's window closed before it had them")
+                )
+            }
         },
     };
     let observed = entry.observed.map_or_else(String::new, |observed| {
@@ -370,55 +382,5 @@ pub fn entry_words(entry: &Entry, bill: &BillReference, version: Option<&str>) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_arithmetic_is_written_out() {
-        let decimal = |text: &str| amount::decimal(text).unwrap();
-        let check = |amounts: &[&str], deducted: &str, price: &str, units: Units, expect: &str| {
-            let amounts: Vec<Decimal> = amounts.iter().map(|text| decimal(text)).collect();
-            let money = amount::sum(amounts.iter().copied()).unwrap();
-            assert_eq!(
-                arithmetic(&amounts, money, decimal(deducted), decimal(price), units),
-                expect
-            );
-        };
-        check(&["1.01"], "0", "0.01", 101, "1 line of 1.01; 1.01 ÷ 0.01 = 101 units");
-        check(
-            &["1.01", "-0.07", "2.03"],
-            "0",
-            "0.01",
-            297,
-            "3 lines: 1.01 - 0.07 + 2.03 = 2.97; 2.97 ÷ 0.01 = 297 units",
-        );
-        check(
-            &["0.005"],
-            "0",
-            "0.01",
-            1,
-            "1 line of 0.005; 0.005 ÷ 0.01 = 0.5, rounded half away from zero to 1 units",
-        );
-        check(
-            &["1.03"],
-            "0.41",
-            "0.01",
-            62,
-            "1 line of 1.03; less 0.41 that a cut-over left with another dimension: 0.62; 0.62 ÷ 0.01 = 62 units",
-        );
-        check(
-            &[],
-            "0",
-            "0.01",
-            0,
-            "no line of this version counts here: 0; 0 ÷ 0.01 = 0 units",
-        );
-        check(
-            &["1.03"],
-            "0",
-            "0.01",
-            101,
-            "1 line of 1.03; 1.03 ÷ 0.01 = 103, but the bill's manifest counts 101 units",
-        );
-    }
-}
+#[path = "explanation_tests.rs"]
+mod tests;

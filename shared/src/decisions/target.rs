@@ -202,3 +202,7 @@ impl Lookup<'_> {
             .map_err(|error| bad(error.to_string()))
     }
 }
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;

@@ -131,3 +131,7 @@ fn needed(split: &Split) -> (&'static str, &'static str) {
         Split::PerAggregation => ("aggregationId or compoundAggregationId", "ITEM_PER_AGGREGATION"),
     }
 }
+
+#[cfg(test)]
+#[path = "totals_tests.rs"]
+mod tests;

@@ -205,3 +205,7 @@ impl fmt::Display for Invalid {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "validation_tests.rs"]
+mod tests;

@@ -86,7 +86,8 @@ pub fn transition(entry: &Entry, answer: &Answer) -> Option<Transition> {
     if let Answer::Success { .. } = answer {
         let effect = match entry.state {
             EntryState::Pending | EntryState::Unknown => KeyEffect::Nothing,
-            EntryState::Accepted => return None,
+            // What CloudTrail shows is AWS's first write; a receipt for another quantity adds nothing to it.
+            EntryState::Accepted | EntryState::Adopted => return None,
             EntryState::Conflict => KeyEffect::SettleConflict,
             EntryState::Refused | EntryState::Released => KeyEffect::Recommit,
         };
@@ -202,12 +203,12 @@ pub fn resolved(entry: &Entry, verdict: Verdict) -> Result<Option<Transition>, S
         EntryState::Unknown => from_unknown,
         EntryState::Conflict => from_conflict,
         EntryState::Pending => return Err(Settled::StillSent),
-        EntryState::Accepted | EntryState::Refused | EntryState::Released
+        EntryState::Accepted | EntryState::Adopted | EntryState::Refused | EntryState::Released
             if entry.state.is_committed() == state.is_committed() =>
         {
             return Ok(None);
         }
-        settled @ (EntryState::Accepted | EntryState::Refused | EntryState::Released) => {
+        settled @ (EntryState::Accepted | EntryState::Adopted | EntryState::Refused | EntryState::Released) => {
             return Err(match entry.resolution {
                 Some(_) => Settled::ByOperator(settled),
                 None => Settled::ByAws(settled),
@@ -275,6 +276,9 @@ mod tests {
             observed: None,
             reason: None,
             resolution: None,
+            attempted_at: None,
+            seen_event: None,
+            unseen_since: None,
         }
     }
 
@@ -350,6 +354,7 @@ mod tests {
         check(sure(Refused), success(), Some((Accepted, true, Recommit)));
         check(sure(Released), success(), Some((Accepted, true, Recommit)));
         check(sure(Accepted), success(), None);
+        check(sure(Adopted), success(), None);
         check(
             sure(Pending),
             Answer::DuplicateRecord,
@@ -410,7 +415,7 @@ mod tests {
             message: "denied".into(),
         };
         check(sure(Pending), refused.clone(), Some((Pending, true, Nothing)));
-        for state in [Accepted, Unknown, Conflict, Refused, Released] {
+        for state in [Accepted, Unknown, Conflict, Refused, Released, Adopted] {
             check(sure(state), Answer::DuplicateRecord, None);
             check(sure(state), Answer::CustomerNotSubscribed, None);
             check(sure(state), bad(BadRecord::Dimension), None);
@@ -440,6 +445,134 @@ mod tests {
             entry(EntryState::Accepted, 1, 1, Attempt::Ordinary),
             "2025-07-11T10:00:00Z",
             None,
+        );
+    }
+
+    #[test]
+    fn an_answer_says_what_happened_in_words() {
+        let check = |started: u32, answer: Answer, expect: Option<&str>| {
+            let reason = transition(&entry(EntryState::Pending, started, 0, Attempt::Ordinary), &answer)
+                .and_then(|transition| transition.reason);
+            assert_eq!(reason.as_deref(), expect, "{answer:?}");
+        };
+        let not_subscribed = "AWS says CustomerNotSubscribed: the buyer has no active agreement";
+        let bad = || Answer::BadRecord {
+            kind: BadRecord::Dimension,
+            message: "InvalidUsageDimensionException".into(),
+        };
+        let success = Answer::Success {
+            metering_record_id: "m".into(),
+        };
+        check(1, success, None);
+        check(
+            1,
+            Answer::DuplicateRecord,
+            Some("AWS says DuplicateRecord: it holds another quantity for this hour"),
+        );
+        check(1, Answer::CustomerNotSubscribed, Some(not_subscribed));
+        check(
+            2,
+            Answer::CustomerNotSubscribed,
+            Some(&format!(
+                "{not_subscribed}; an earlier attempt had no answer and may have been accepted"
+            )),
+        );
+        check(1, bad(), Some("InvalidUsageDimensionException"));
+        check(
+            3,
+            bad(),
+            Some("InvalidUsageDimensionException; an earlier attempt had no answer and may have been accepted"),
+        );
+        check(
+            1,
+            Answer::NotTaken {
+                reason: "unprocessed".into(),
+            },
+            Some("unprocessed"),
+        );
+        check(
+            2,
+            Answer::ConnectionRefused {
+                kind: ConnectionRefusal::Access,
+                message: "denied".into(),
+            },
+            Some("denied"),
+        );
+        check(1, Answer::AheadOfAws, Some("the hour lies ahead of AWS's clock"));
+    }
+
+    #[test]
+    fn a_closed_window_says_why_it_counts_or_does_not() {
+        let check = |started: u32, answered: u32, part: &str| {
+            let entry = entry(EntryState::Pending, started, answered, Attempt::Ordinary);
+            let transition = closed(&entry, "2025-06-11T10:00:01Z".parse().unwrap()).unwrap();
+            let reason = transition.reason.unwrap_or_default();
+            assert!(reason.contains(part) && !transition.answered, "{reason}");
+        };
+        check(0, 0, "before any attempt was accepted");
+        check(2, 2, "before any attempt was accepted");
+        check(2, 1, "while an attempt had no answer");
+    }
+
+    #[test]
+    fn an_operator_decides_only_what_aws_left_open() {
+        use EntryState::*;
+        use KeyEffect::*;
+        let check = |state: EntryState, by_hand: bool, verdict: Verdict, expect: Result<Option<KeyEffect>, Settled>| {
+            let mut entry = entry(state, 1, 1, Attempt::Ordinary);
+            entry.resolution = by_hand.then(|| Resolution {
+                verdict,
+                decided: ByHand {
+                    by: "key".into(),
+                    at: Timestamp::UNIX_EPOCH,
+                    reason: "AWS support says so".into(),
+                },
+            });
+            let decided = match verdict {
+                Verdict::Accepted => Accepted,
+                Verdict::Released => Released,
+            };
+            let transition = |effect| Transition {
+                state: decided,
+                answered: false,
+                effect,
+                reason: None,
+            };
+            let expect = expect.map(|effect| effect.map(transition));
+            assert_eq!(resolved(&entry, verdict), expect, "{state} {by_hand} {verdict:?}");
+        };
+        check(Unknown, false, Verdict::Accepted, Ok(Some(Nothing)));
+        check(Unknown, false, Verdict::Released, Ok(Some(Release)));
+        check(Conflict, false, Verdict::Accepted, Ok(Some(SettleConflict)));
+        check(Conflict, false, Verdict::Released, Ok(Some(ReleaseConflict)));
+        for verdict in [Verdict::Accepted, Verdict::Released] {
+            check(Pending, false, verdict, Err(Settled::StillSent));
+        }
+        for by_hand in [false, true] {
+            check(Accepted, by_hand, Verdict::Accepted, Ok(None));
+            check(Refused, by_hand, Verdict::Released, Ok(None));
+            check(Released, by_hand, Verdict::Released, Ok(None));
+            let settled = |state| match by_hand {
+                true => Err(Settled::ByOperator(state)),
+                false => Err(Settled::ByAws(state)),
+            };
+            check(Accepted, by_hand, Verdict::Released, settled(Accepted));
+            check(Refused, by_hand, Verdict::Accepted, settled(Refused));
+            check(Released, by_hand, Verdict::Accepted, settled(Released));
+        }
+    }
+
+    #[test]
+    fn an_operator_is_told_why_there_is_nothing_to_decide() {
+        let check = |settled: Settled, part: &str| {
+            let text = settled.to_string();
+            assert!(text.contains(part), "{text}");
+        };
+        check(Settled::StillSent, "still being sent");
+        check(Settled::ByAws(EntryState::Accepted), "is ACCEPTED by AWS's own answer");
+        check(
+            Settled::ByOperator(EntryState::Released),
+            "already decided that the entry is RELEASED",
         );
     }
 }

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::{
     row::{Item, Row, RowBuilder, number, text},
     store_error::unavailable,
-    sweeps::organization_row,
     table::{Order, PK, Page, PageRequest, Rows, SK, StoreError, Table, check_size, held},
 };
 use crate::values::{
@@ -22,6 +21,9 @@ use crate::values::{
 
 /// A cause longer than this is counted by its hash.
 const CAUSE_BYTES_MAX: usize = 256;
+
+/// The list of the organizations that ever made a configuration.
+const ORGANIZATIONS: &str = "ORGANIZATIONS";
 
 /// The configurations of all organizations.
 #[derive(Debug, Clone)]
@@ -51,10 +53,22 @@ fn partition(organization: &OrganizationId) -> String {
     format!("ORG#{organization}#CONFIG")
 }
 
+/// The row that lists an organization for the schedules: written whenever it makes or changes a configuration.
+fn organization_row(organization: &OrganizationId) -> Item {
+    RowBuilder::new(ORGANIZATIONS, organization.as_str()).build()
+}
+
 impl Configurations {
     /// Over the table.
     pub fn new(table: Table) -> Configurations {
         Configurations(table)
+    }
+
+    /// The organizations that ever made a configuration.
+    pub async fn organizations(&self) -> Result<Vec<OrganizationId>, StoreError> {
+        let listed = self.0.all(ORGANIZATIONS, "").await?;
+        let id = |item: &Item| Row(item).parsed(SK, |id| OrganizationId::new(id).ok());
+        listed.iter().map(id).collect()
     }
 
     /// All of an organization's, oldest first, as they are now.
@@ -99,7 +113,7 @@ impl Configurations {
             .await
     }
 
-    /// Keeps a new one, after its organization is listed for the sweep. Its id is new, so a row that is there is this one, written by an
+    /// Keeps a new one, after its organization is listed for the schedules. Its id is new, so a row that is there is this one, written by an
     /// attempt whose answer was lost.
     pub async fn create(&self, configuration: &IntegrationConfiguration) -> Result<(), StoreError> {
         self.0.put(organization_row(&configuration.organization)).await?;
@@ -109,7 +123,7 @@ impl Configurations {
         Ok(())
     }
 
-    /// Stores the user's part of `changed`, whose version is the one that the user has seen, and lists its organization for the sweep. `now` and
+    /// Stores the user's part of `changed`, whose version is the one that the user has seen, and lists its organization for the schedules. `now` and
     /// `by` become the last change.
     pub async fn update(
         &self,

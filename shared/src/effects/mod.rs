@@ -3,6 +3,7 @@
 pub mod access;
 pub mod attempts;
 pub mod bodies;
+pub mod cloudtrail;
 pub mod configurations;
 pub mod connections;
 pub mod credentials;
@@ -15,6 +16,7 @@ pub mod mail;
 pub mod mappings;
 pub mod queue;
 pub mod random;
+pub mod reconciliations;
 pub mod row;
 pub mod runs;
 pub mod secrets;

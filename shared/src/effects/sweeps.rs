@@ -3,13 +3,11 @@
 use jiff::Timestamp;
 
 use super::{
-    row::{Item, Row, RowBuilder, number},
-    table::{SK, StoreError, Table},
+    row::{Row, RowBuilder, number},
+    table::{StoreError, Table},
 };
 use crate::values::ids::OrganizationId;
 
-/// The organizations that ever made a configuration.
-const ORGANIZATIONS: &str = "ORGANIZATIONS";
 const CURSOR: &str = "CURSOR";
 
 /// The cursors of all organizations.
@@ -20,22 +18,10 @@ fn partition(organization: &OrganizationId) -> String {
     format!("ORG#{organization}#SWEEP")
 }
 
-/// The row that lists an organization.
-pub(super) fn organization_row(organization: &OrganizationId) -> Item {
-    RowBuilder::new(ORGANIZATIONS, organization.as_str()).build()
-}
-
 impl Sweeps {
     /// Over the table.
     pub fn new(table: Table) -> Sweeps {
         Sweeps(table)
-    }
-
-    /// The organizations that ever made a configuration.
-    pub async fn organizations(&self) -> Result<Vec<OrganizationId>, StoreError> {
-        let listed = self.0.all(ORGANIZATIONS, "").await?;
-        let id = |item: &Item| Row(item).parsed(SK, |id| OrganizationId::new(id).ok());
-        listed.iter().map(id).collect()
     }
 
     /// When the last sweep that came to its end began.

@@ -2,3 +2,4 @@
 
 pub mod dispatch;
 pub mod explain;
+pub mod reconcile;

@@ -254,4 +254,112 @@ mod tests {
                 .admits(&Value::Null)
         );
     }
+
+    #[test]
+    fn every_comparison_below_at_and_above() {
+        let account: Value = serde_json::from_str(
+            r#"{"id": "a1", "currency": "USD", "address": {"country": "UK"},
+                "customFields": {"tier": 7, "off": false, "list": [7], "map": {"tier": 7}, "huge": 1e99}}"#,
+        )
+        .unwrap();
+        let check = |operand: &str, comparison: &str, values: [&str; 3], expect: [bool; 3]| {
+            for (value, expect) in values.into_iter().zip(expect) {
+                let filter = AccountFilter::parse(&format!("{operand} {comparison} {value}")).unwrap();
+                assert_eq!(filter.admits(&account), expect, "{filter}");
+            }
+        };
+        for (comparison, expect) in [
+            ("==", [false, true, false]),
+            ("!=", [true, false, true]),
+            ("<", [false, false, true]),
+            ("<=", [false, true, true]),
+            (">", [true, false, false]),
+            (">=", [true, true, false]),
+        ] {
+            check("customFields.tier", comparison, ["6.9", "7", "7.1"], expect);
+            check("currency", comparison, ["USC", "USD", "USE"], expect);
+        }
+        // Only numbers and texts have an order.
+        for comparison in ["<", "<=", ">", ">="] {
+            check("customFields.off", comparison, ["false", "true", "null"], [false; 3]);
+            check("null", comparison, ["null", "accountName", "7"], [false; 3]);
+        }
+        // Maps, lists and numbers that no decimal holds are equal to nothing.
+        for field in ["address", "customFields.list", "customFields.map", "customFields.huge"] {
+            check(field, "==", ["7", "UK", "null"], [false; 3]);
+            check(field, "!=", ["7", "UK", "null"], [true; 3]);
+        }
+        check(
+            "customFields.off",
+            "==",
+            ["false", "true", "'false'"],
+            [true, false, false],
+        );
+        check(
+            "null",
+            "==",
+            ["accountName", "accountCode", "address"],
+            [true, true, false],
+        );
+    }
+
+    #[test]
+    fn a_filter_is_shown_as_it_was_written() {
+        let text = "currency  ==  'USD'";
+        let filter = AccountFilter::parse(text).unwrap();
+        assert_eq!((filter.as_str(), filter.to_string().as_str()), (text, text));
+        let error = AccountFilter::parse("currency").unwrap_err().to_string();
+        assert!(
+            error.starts_with("at character 9: a comparison was expected"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_account_is_filtered_by_its_document() {
+        let usd: Value = serde_json::from_str(r#"{"id": "a1", "currency": "USD"}"#).unwrap();
+        let check = |filter: &str, expect: bool| {
+            let filter = AccountFilter::parse(filter).unwrap();
+            let Value::Object(fields) = &usd else {
+                unreachable!("the test's document is an object")
+            };
+            assert_eq!(filter.admits_fields(fields), expect, "{filter}");
+        };
+        check("currency == USD", true);
+        check("currency == EUR", false);
+    }
+
+    #[test]
+    fn a_filter_names_only_fields_that_accounts_have() {
+        let check = |word: &str, expect: Option<Field>| assert_eq!(Field::parse(word), expect, "{word}");
+        let within = |map: &'static str, key: &str| {
+            let key = key.to_owned();
+            Some(Field::Within { map, key })
+        };
+        for (word, key) in [
+            ("id", "id"),
+            ("accountName", "name"),
+            ("accountCode", "code"),
+            ("currency", "currency"),
+            ("address", "address"),
+            ("customFields", "customFields"),
+        ] {
+            check(word, Some(Field::Own(key)));
+            assert!(Field::KNOWN.split(", ").any(|known| known == word), "{word}");
+        }
+        check("address.country", within("address", "country"));
+        check("customFields.a.b", within("customFields", "a.b"));
+        for word in [
+            "",
+            ".",
+            "name",
+            "code",
+            "address.",
+            "customFields.",
+            "currency.x",
+            "Address.country",
+        ] {
+            check(word, None);
+        }
+    }
 }

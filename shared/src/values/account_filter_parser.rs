@@ -306,4 +306,112 @@ mod tests {
         let flat = vec!["id == a1"; 500].join(" OR ");
         assert!(parse(&flat).is_ok());
     }
+
+    #[test]
+    fn every_text_beside_a_comparison_has_one_meaning() {
+        let text = |text: &str| Operand::Text(text.to_owned());
+        let number = |text: &str| Operand::Number(amount::decimal(text).unwrap());
+        let field = |name: &str| Operand::Field(Field::parse(name).unwrap());
+        let check = |filter: &str, left: Operand, comparison: Comparison, right: Operand| {
+            let compare = Expression::Compare {
+                left,
+                comparison,
+                right,
+            };
+            let expect = Expression::Any(vec![Expression::All(vec![compare])]);
+            assert_eq!(parse(filter), Ok(expect), "{filter}");
+        };
+        let equal = Comparison::Equal;
+        // On the right of a field every word is a value.
+        for (word, meaning) in [
+            ("USD", text("USD")),
+            ("OR", text("OR")),
+            ("address", text("address")),
+            ("null", Operand::Null),
+            ("true", Operand::Flag(true)),
+            ("false", Operand::Flag(false)),
+            ("True", text("True")),
+            ("7", number("7")),
+            ("-7", number("-7")),
+            ("+7", number("7")),
+            (".7", number("0.7")),
+            ("7e3", number("7000")),
+            ("7x", text("7x")),
+            ("-x", text("-x")),
+            ("'7'", text("7")),
+            ("\"it's\"", text("it's")),
+            ("'say \"x\"'", text("say \"x\"")),
+            ("''", text("")),
+        ] {
+            check(&format!("currency == {word}"), field("currency"), equal, meaning);
+        }
+        // On the left, and on the right of a value, a field's name is that field.
+        for (word, meaning) in [
+            ("null", Operand::Null),
+            ("true", Operand::Flag(true)),
+            ("7", number("7")),
+            ("'x'", text("x")),
+        ] {
+            check(&format!("{word} == currency"), meaning, equal, field("currency"));
+        }
+        check("'x' == abc", text("x"), equal, text("abc"));
+        for (sign, comparison) in [
+            ("==", Comparison::Equal),
+            ("= =", Comparison::Equal),
+            ("=   =", Comparison::Equal),
+            ("!=", Comparison::NotEqual),
+            ("<", Comparison::Less),
+            ("<=", Comparison::LessOrEqual),
+            (">", Comparison::Greater),
+            (">=", Comparison::GreaterOrEqual),
+        ] {
+            check(&format!("id {sign} x"), field("id"), comparison, text("x"));
+            check(&format!("id{sign}x"), field("id"), comparison, text("x"));
+        }
+    }
+
+    #[test]
+    fn and_binds_before_or_and_parentheses_before_both() {
+        let check = |filter: &str, same: &str| assert_eq!(parse(filter), parse(same), "{filter}");
+        let is = |value: &str| {
+            let all = parse(&format!("id == {value}")).unwrap();
+            let Expression::Any(parts) = &all else {
+                unreachable!("a filter begins with what OR joins")
+            };
+            let [Expression::All(parts)] = parts.as_slice() else {
+                unreachable!("nothing is joined")
+            };
+            parts[0].clone()
+        };
+        let read = parse("id == a OR id == b AND id == c").unwrap();
+        assert_eq!(
+            read,
+            Expression::Any(vec![
+                Expression::All(vec![is("a")]),
+                Expression::All(vec![is("b"), is("c")])
+            ])
+        );
+        check(" id==a\tOR id==b\nAND id==c ", "id == a OR id == b AND id == c");
+        assert_eq!(
+            parse("(id == a OR id == b) AND id == c").unwrap(),
+            Expression::Any(vec![Expression::All(vec![
+                Expression::Any(vec![Expression::All(vec![is("a")]), Expression::All(vec![is("b")])]),
+                is("c")
+            ])])
+        );
+    }
+
+    #[test]
+    fn a_filter_may_be_as_long_and_as_deep_as_its_limits() {
+        let nested = |depth: usize| format!("{}id == a{}", "(".repeat(depth), ")".repeat(depth));
+        assert!(parse(&nested(NESTING_MAX)).is_ok());
+        let error = parse(&nested(NESTING_MAX + 1)).unwrap_err();
+        assert!(error.to_string().contains("more than 32 deep"), "{error}");
+        let long = |characters: usize| format!("id == {}", "x".repeat(characters - "id == ".len()));
+        assert!(parse(&long(FILTER_CHARACTERS_MAX)).is_ok());
+        let error = parse(&long(FILTER_CHARACTERS_MAX + 1)).unwrap_err();
+        assert_eq!(error.position, 8_001, "{error}");
+        assert!(error.to_string().contains("longer than 8000 characters"), "{error}");
+        assert_eq!(parse("currency ! = USD").unwrap_err().position, 10);
+    }
 }

@@ -113,4 +113,66 @@ mod tests {
         check("1", "-0.01", None);
         check("9999999999999999999999999", "0.01", None);
     }
+
+    #[test]
+    fn an_amount_that_cannot_be_read_is_shown_as_far_as_a_line_goes() {
+        let check = |text: &str, shown: &str| {
+            let error = decimal(text).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("{shown} is not an amount: write it as a decimal number of at most 28 digits")
+            );
+        };
+        let digits = "1234567890";
+        check("12,50", "12,50");
+        check(&digits.repeat(4), &digits.repeat(4));
+        check(&format!("{}1", digits.repeat(4)), &format!("{}…", digits.repeat(4)));
+    }
+
+    #[test]
+    fn amounts_add_up_or_are_too_large() {
+        let largest = Decimal::MAX.to_string();
+        let check = |amounts: &[&str], expect: Option<&str>| {
+            let sum = sum(amounts.iter().map(|text| decimal(text).unwrap()));
+            assert_eq!(sum, expect.map_or(Err(AmountError::TooLarge), decimal), "{amounts:?}");
+        };
+        check(&[], Some("0"));
+        check(&["1.01", "-0.07", "2.03"], Some("2.97"));
+        check(&[&largest, "0.4"], Some(&largest));
+        check(&[&largest, "1"], None);
+    }
+
+    #[test]
+    fn units_cost_their_price() {
+        let check = |units: Units, price: &str, expect: Option<&str>| {
+            assert_eq!(
+                money(units, decimal(price).unwrap()),
+                expect.map_or(Err(AmountError::TooLarge), decimal),
+                "{units} at {price}"
+            );
+        };
+        check(101, "0.01", Some("1.01"));
+        check(-7, "0.5", Some("-3.5"));
+        check(0, "0.01", Some("0"));
+        check(Units::MAX, "99999999999", None);
+    }
+
+    #[test]
+    fn why_an_amount_cannot_be_counted_is_told() {
+        let check = |money: &str, price: &str, expect: &str| {
+            let error = units(decimal(money).unwrap(), decimal(price).unwrap()).unwrap_err();
+            assert_eq!(error.to_string(), expect, "{money} at {price}");
+        };
+        check("1", "0", "the unit price 0 is not above zero");
+        check("1", "-0.01", "the unit price -0.01 is not above zero");
+        check(
+            "92233720368547758.08",
+            "0.01",
+            "the amount is too large to be counted in whole units",
+        );
+        assert_eq!(
+            units(decimal("92233720368547758.07").unwrap(), decimal("0.01").unwrap()),
+            Ok(Units::MAX)
+        );
+    }
 }

@@ -24,6 +24,8 @@ pub enum EntryState {
     Unknown,
     /// AWS holds another quantity for this hour. Committed until settled.
     Conflict,
+    /// CloudTrail shows what another program reported in this hour; `observed` says how much. Committed.
+    Adopted,
     /// AWS refused, and every attempt was answered. Not committed.
     Refused,
     /// The window closed before any attempt could have been accepted. Not committed.
@@ -34,7 +36,11 @@ impl EntryState {
     /// Whether an entry in this state counts into `committed`.
     pub fn is_committed(self) -> bool {
         match self {
-            EntryState::Pending | EntryState::Accepted | EntryState::Unknown | EntryState::Conflict => true,
+            EntryState::Pending
+            | EntryState::Accepted
+            | EntryState::Unknown
+            | EntryState::Conflict
+            | EntryState::Adopted => true,
             EntryState::Refused | EntryState::Released => false,
         }
     }
@@ -46,6 +52,7 @@ impl EntryState {
             EntryState::Accepted => "ACCEPTED",
             EntryState::Unknown => "UNKNOWN",
             EntryState::Conflict => "CONFLICT",
+            EntryState::Adopted => "ADOPTED",
             EntryState::Refused => "REFUSED",
             EntryState::Released => "RELEASED",
         }
@@ -132,7 +139,7 @@ pub enum Attempt {
 pub struct Entry {
     pub key: UsageKey,
     pub hour: Hour,
-    /// What Outbill sends for this hour: 1 to [`super::amount::RECORD_UNITS_MAX`].
+    /// What Outbill sends for this hour: 1 to [`super::amount::RECORD_UNITS_MAX`]; 0 where it never sent anything and another program did.
     pub quantity: Units,
     pub state: EntryState,
     /// How the quantity divides over bills; the parts add up to it.
@@ -153,6 +160,15 @@ pub struct Entry {
     /// What an operator decided where AWS's answer left it open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<Resolution>,
+    /// When the newest attempt was started, if there was more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempted_at: Option<Timestamp>,
+    /// The CloudTrail event that shows what AWS holds here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_event: Option<String>,
+    /// Since when CloudTrail was looked at and showed nothing, although AWS gave a receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen_since: Option<Timestamp>,
 }
 
 impl Entry {
@@ -165,13 +181,23 @@ impl Entry {
     pub fn is_open(&self) -> bool {
         match self.state {
             EntryState::Pending | EntryState::Unknown | EntryState::Conflict => true,
-            EntryState::Accepted | EntryState::Refused | EntryState::Released => false,
+            EntryState::Accepted | EntryState::Adopted | EntryState::Refused | EntryState::Released => false,
         }
     }
 
     /// Whether an answer or an operator has to settle it; sending it again does not.
     pub fn waits_for_a_decision(&self) -> bool {
         self.is_open() && self.state != EntryState::Pending
+    }
+
+    /// When the newest attempt was started.
+    pub fn last_attempt_at(&self) -> Timestamp {
+        self.attempted_at.unwrap_or(self.claimed_at)
+    }
+
+    /// Whether AWS gave a receipt that CloudTrail was looked at for in vain.
+    pub fn is_unverified(&self) -> bool {
+        self.state == EntryState::Accepted && self.seen_event.is_none() && self.unseen_since.is_some()
     }
 
     /// What this entry counts for in `committed`.
@@ -270,5 +296,118 @@ impl KeyState {
     /// Whether AWS has other than what the bills owe, or takes nothing more here.
     pub fn is_open(&self) -> bool {
         self.total != self.committed || self.blocked.is_some() || self.conflicts > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{entry, key, organization, origin};
+    use super::*;
+
+    #[test]
+    fn a_state_says_whether_an_entry_counts_and_who_settles_it() {
+        use EntryState::*;
+        let check = |state: EntryState, name: &str, committed: bool, open: bool, waits_for_a_decision: bool| {
+            let entry = entry("2025-06-10T10", state, &[("A", 7)]);
+            assert_eq!((state.as_str(), state.to_string().as_str()), (name, name));
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("{name:?}"));
+            assert_eq!(
+                (state.is_committed(), entry.is_open(), entry.waits_for_a_decision()),
+                (committed, open, waits_for_a_decision),
+                "{name}"
+            );
+        };
+        check(Pending, "PENDING", true, true, false);
+        check(Accepted, "ACCEPTED", true, false, false);
+        check(Unknown, "UNKNOWN", true, true, true);
+        check(Conflict, "CONFLICT", true, true, true);
+        check(Refused, "REFUSED", false, false, false);
+        check(Released, "RELEASED", false, false, false);
+    }
+
+    #[test]
+    fn a_verdict_is_written_as_it_is_stored() {
+        for (verdict, name) in [(Verdict::Accepted, "ACCEPTED"), (Verdict::Released, "RELEASED")] {
+            assert_eq!(verdict.as_str(), name);
+            assert_eq!(serde_json::to_string(&verdict).unwrap(), format!("{name:?}"));
+        }
+    }
+
+    #[test]
+    fn what_aws_turned_out_to_hold_counts_in_place_of_what_was_sent() {
+        let check = |state: EntryState, observed: Option<Units>, expect: Units| {
+            let entry = Entry {
+                observed,
+                ..entry("2025-06-10T10", state, &[("A", 7)])
+            };
+            assert_eq!(entry.committed(), expect, "{state} {observed:?}");
+        };
+        check(EntryState::Accepted, None, 7);
+        check(EntryState::Accepted, Some(5), 5);
+        check(EntryState::Accepted, Some(0), 0);
+        check(EntryState::Conflict, Some(11), 11);
+        check(EntryState::Refused, None, 0);
+        check(EntryState::Released, Some(5), 0);
+    }
+
+    #[test]
+    fn attempts_without_an_answer_are_counted() {
+        let check = |started: u32, answered: u32, expect: u32| {
+            let entry = Entry {
+                attempts_started: started,
+                attempts_answered: answered,
+                ..entry("2025-06-10T10", EntryState::Pending, &[("A", 7)])
+            };
+            assert_eq!(
+                entry.attempts_unanswered(),
+                expect,
+                "{started} started, {answered} answered"
+            );
+        };
+        check(0, 0, 0);
+        check(1, 0, 1);
+        check(5, 2, 3);
+        check(5, 5, 0);
+    }
+
+    #[test]
+    fn an_entry_belongs_to_the_organization_whose_credential_signs() {
+        let mut entry = entry("2025-06-10T10", EntryState::Pending, &[("A", 7)]);
+        entry.origin.connection.organization = OrganizationId::new("signer").unwrap();
+        assert_eq!(entry.organization().as_str(), "signer");
+    }
+
+    #[test]
+    fn a_key_may_be_claimed_or_is_open_by_its_units_its_block_and_its_conflicts() {
+        let check = |(total, committed): (Units, Units), blocked: bool, conflicts: u32, claimable: bool, open: bool| {
+            let mut state = KeyState::new(key("users"), origin());
+            state.total = total;
+            state.committed = committed;
+            state.dirty = total > committed;
+            state.blocked = blocked.then(|| "refused".to_owned());
+            state.conflicts = conflicts;
+            assert_eq!(
+                (state.is_claimable(), state.is_open()),
+                (claimable, open),
+                "{committed} of {total}, blocked {blocked}, {conflicts} conflicts"
+            );
+        };
+        check((7, 7), false, 0, false, false);
+        check((7, 5), false, 0, true, true);
+        check((5, 7), false, 0, false, true);
+        check((7, 5), true, 0, false, true);
+        check((7, 5), false, 1, false, true);
+        check((7, 7), true, 0, false, true);
+        check((7, 7), false, 1, false, true);
+        check((7, 7), true, 2, false, true);
+    }
+
+    #[test]
+    fn a_new_key_has_nothing_and_belongs_to_the_organization_that_made_it() {
+        let state = KeyState::new(key("users"), origin());
+        assert_eq!(state.owner, organization());
+        assert_eq!(state.hash(), key("users").hash());
+        assert_eq!((state.total, state.committed, state.version), (0, 0, 0));
+        assert!(!state.is_open() && state.residuals.is_empty() && state.hours.is_empty());
     }
 }

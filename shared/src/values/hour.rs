@@ -190,4 +190,87 @@ mod tests {
         check("2025-07-01T06:00:00Z", 7, "2025-07-01T06", "2025-07-01T00");
         check("2026-01-01T00:30:00Z", 24, "2026-01-01T00", "2025-12-31T01");
     }
+
+    #[test]
+    fn an_hour_is_stored_as_its_text() {
+        let stored = serde_json::to_string(&hour("2025-06-10T10")).unwrap();
+        assert_eq!(stored, "\"2025-06-10T10\"");
+        assert_eq!(serde_json::from_str::<Hour>(&stored).unwrap(), hour("2025-06-10T10"));
+        let error = serde_json::from_str::<Hour>("\"2025-06-10\"").unwrap_err().to_string();
+        assert!(
+            error.contains("\"2025-06-10\" is not an hour") && error.contains("yyyy-mm-ddThh, in UTC"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_hour_knows_its_start_its_month_and_the_hour_before() {
+        let check = |text: &str, start: &str, epoch_seconds: i64, month_start: &str, previous: &str| {
+            let hour = hour(text);
+            assert_eq!(
+                (hour.start(), hour.epoch_seconds()),
+                (at(start), epoch_seconds),
+                "{text}"
+            );
+            assert_eq!(
+                (hour.month_start(), hour.previous().to_string().as_str()),
+                (at(month_start), previous),
+                "{text}"
+            );
+        };
+        check(
+            "2025-06-10T10",
+            "2025-06-10T10:00:00Z",
+            1_749_549_600,
+            "2025-06-01T00:00:00Z",
+            "2025-06-10T09",
+        );
+        check(
+            "2025-07-01T00",
+            "2025-07-01T00:00:00Z",
+            1_751_328_000,
+            "2025-07-01T00:00:00Z",
+            "2025-06-30T23",
+        );
+        check(
+            "1970-01-01T01",
+            "1970-01-01T01:00:00Z",
+            3_600,
+            "1970-01-01T00:00:00Z",
+            "1970-01-01T00",
+        );
+    }
+
+    #[test]
+    fn an_hour_is_usable_for_a_day_and_in_its_month() {
+        let check = |text: &str, now: &str, expect: bool| {
+            assert_eq!(hour(text).is_usable(at(now)), expect, "{text} at {now}");
+        };
+        check("2025-06-10T10", "2025-06-10T09:59:59Z", false);
+        check("2025-06-10T10", "2025-06-10T10:00:00Z", true);
+        check("2025-06-10T10", "2025-06-11T09:59:59Z", true);
+        check("2025-06-10T10", "2025-06-11T10:00:00Z", false);
+        check("2025-06-10T10", "2025-06-11T10:00:01Z", false);
+        check("2025-06-30T23", "2025-07-01T05:54:59Z", true);
+        check("2025-06-30T23", "2025-07-01T05:55:00Z", false);
+        check("2025-07-01T00", "2025-07-01T05:55:00Z", true);
+        check("2025-06-30T04", "2025-07-01T05:30:00Z", false);
+    }
+
+    #[test]
+    fn last_month_closes_five_minutes_before_six_on_the_first() {
+        let check = |now: &str, month: &str, expect: bool| {
+            assert_eq!(
+                (month_start(at(now)), last_month_is_open(at(now))),
+                (at(month), expect),
+                "{now}"
+            );
+        };
+        check("2025-06-30T23:59:59Z", "2025-06-01T00:00:00Z", false);
+        check("2025-07-01T00:00:00Z", "2025-07-01T00:00:00Z", true);
+        check("2025-07-01T05:54:59Z", "2025-07-01T00:00:00Z", true);
+        check("2025-07-01T05:55:00Z", "2025-07-01T00:00:00Z", false);
+        check("2025-07-01T05:55:01Z", "2025-07-01T00:00:00Z", false);
+        check("2025-07-02T00:00:00Z", "2025-07-01T00:00:00Z", false);
+    }
 }

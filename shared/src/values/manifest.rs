@@ -128,3 +128,75 @@ impl Manifest {
         Ok(units)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{decimal, key, manifest};
+    use super::*;
+
+    #[test]
+    fn a_source_says_what_it_counts() {
+        for (source, name) in [
+            (Source::bill(), "bill"),
+            (Source::product("p1"), "product:p1"),
+            (Source::aggregation("a1"), "aggregation:a1"),
+            (Source::without_home(), "default"),
+        ] {
+            assert_eq!(source.as_str(), name);
+            assert_eq!(serde_json::to_string(&source).unwrap(), format!("{name:?}"));
+        }
+    }
+
+    #[test]
+    fn a_key_is_named_as_its_mapping_names_it() {
+        let names: Vec<String> = manifest(&["users"])
+            .keys
+            .values()
+            .map(TouchedKey::dimension_name)
+            .collect();
+        assert_eq!(names, ["prod-users"]);
+    }
+
+    #[test]
+    fn every_key_ever_touched_has_its_units() {
+        let check =
+            |sources: &[(&str, &str, Units)], fixed: &[(&str, Units)], expect: Result<[Units; 2], AmountError>| {
+                let mut manifest = manifest(&["users", "seats"]);
+                for (source, dimension, units) in sources {
+                    let placement = Placement {
+                        key: key(dimension).hash(),
+                        unit_price: decimal("0.01"),
+                        units: *units,
+                        deducted: Decimal::ZERO,
+                    };
+                    manifest.sources.insert(Source::product(source), placement);
+                }
+                manifest.fixed = fixed
+                    .iter()
+                    .map(|(dimension, units)| Fixed {
+                        key: key(dimension).hash(),
+                        unit_price: decimal("0.01"),
+                        units: *units,
+                    })
+                    .collect();
+                let of = |units: &BTreeMap<KeyHash, Units>, dimension: &str| units[&key(dimension).hash()];
+                let found = manifest.units_by_key();
+                assert_eq!(
+                    found.map(|units| [of(&units, "users"), of(&units, "seats")]),
+                    expect,
+                    "{sources:?} {fixed:?}"
+                );
+            };
+        check(&[], &[], Ok([0, 0]));
+        check(&[("A", "users", 101)], &[], Ok([101, 0]));
+        check(&[("A", "users", 101), ("B", "users", 103)], &[], Ok([204, 0]));
+        check(&[("A", "users", 101), ("B", "seats", -7)], &[], Ok([101, -7]));
+        check(&[("A", "users", 101)], &[("users", 13), ("seats", 17)], Ok([114, 17]));
+        check(&[], &[("seats", 17), ("seats", 19)], Ok([0, 36]));
+        check(
+            &[("A", "users", Units::MAX)],
+            &[("users", 1)],
+            Err(AmountError::TooLarge),
+        );
+    }
+}

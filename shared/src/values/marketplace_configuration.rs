@@ -13,7 +13,7 @@ use super::{
     account_filter::AccountFilter,
     amount,
     dimension::MarketplaceDimension,
-    ids::AccountId,
+    ids::{AccountId, CredentialId},
     line_item_type::LineItemType,
     settings::{Settings, account_id, address, currency, instant, region, shown, store_id},
 };
@@ -39,6 +39,7 @@ pub const SETTINGS: &[&str] = &[
     "awsMarketplaceCloudtrailSource",
     "awsMarketplaceCloudtrailStoreId",
     "awsMarketplaceCloudtrailRegion",
+    "awsMarketplaceCloudtrailCredentialsId",
 ];
 
 /// m3ter asks for listings whose dimensions cost one cent a unit.
@@ -95,6 +96,8 @@ pub struct CloudtrailChecks {
     pub store_id: Option<String>,
     /// The AWS region that is asked: the store's, or for event history the metering region.
     pub region: String,
+    /// The credential whose role reads CloudTrail; none: the one that meters.
+    pub credential: Option<CredentialId>,
 }
 
 /// What a configuration of bills for AWS Marketplace says.
@@ -264,6 +267,9 @@ impl Settings<'_> {
         let checks = self.flag("awsMarketplaceCloudtrailChecks");
         let store_id = self.text(STORE, store_id);
         let region = self.region(REGION);
+        let credential = self.text("awsMarketplaceCloudtrailCredentialsId", |text| {
+            CredentialId::new(text).map_err(|error| error.to_string())
+        });
         let source = self.text("awsMarketplaceCloudtrailSource", |text| match text {
             "EVENT_DATA_STORE" => Ok(CloudtrailSource::EventDataStore),
             "EVENT_HISTORY" => Ok(CloudtrailSource::EventHistory),
@@ -289,6 +295,7 @@ impl Settings<'_> {
                     source,
                     store_id,
                     region,
+                    credential,
                 })
             }
             CloudtrailSource::EventHistory => {
@@ -302,6 +309,7 @@ impl Settings<'_> {
                     source,
                     store_id: None,
                     region: metering_region.to_owned(),
+                    credential,
                 })
             }
         }

@@ -17,6 +17,9 @@ pub mod mapping;
 pub mod marketplace_configuration;
 pub mod message;
 pub mod run;
+#[cfg(test)]
+pub(crate) mod samples;
 mod settings;
 pub mod sweep;
+pub mod trail;
 pub mod usage_key;

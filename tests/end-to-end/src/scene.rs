@@ -328,6 +328,44 @@ impl Scene {
         self.sandbox.faults(Vec::new()).expect("no faults");
     }
 
+    /// CloudTrail records later, better or worse, in the words of the control.
+    pub fn cloudtrail(&self, change: Value) {
+        let change = serde_json::from_value(change).expect("a change of CloudTrail");
+        self.change(Change::TrailChanged { change });
+    }
+
+    /// Reconciles a day now, and gives the newest report.
+    pub async fn reconcile(&mut self, date: &str) -> Value {
+        self.sandbox.reconcile(Some(date)).await;
+        self.rest().await;
+        self.report().await
+    }
+
+    /// The newest report, with its discrepancies.
+    pub async fn report(&mut self) -> Value {
+        self.reports().await.into_iter().next().expect("a report")
+    }
+
+    /// All reports, newest first, with their discrepancies.
+    pub async fn reports(&mut self) -> Vec<Value> {
+        // A token lasts five hours, and a day passed.
+        self.log_in().await;
+        let listed = self.seller.get("reconciliations").await.expect("a list of reports");
+        let mut reports = Vec::new();
+        for report in listed["data"].as_array().into_iter().flatten() {
+            let path = format!("reconciliations/{}", report["id"].as_str().expect("an id"));
+            reports.push(self.seller.get(&path).await.expect("a report"));
+        }
+        reports
+    }
+
+    /// A token of now.
+    pub async fn log_in(&mut self) {
+        self.seller = Seller::log_in(&self.sandbox.addresses().api, self.sandbox.access_key())
+            .await
+            .expect("a token");
+    }
+
     /// How many `BatchMeterUsage` calls there were since the count was cleared.
     pub fn metering_calls(&self) -> u64 {
         let counts = self.sandbox.requests();

@@ -59,6 +59,8 @@ async fn build() -> anyhow::Result<HashMap<String, PathBuf>> {
             "bill-dispatch",
             "-p",
             "api",
+            "-p",
+            "reconcile",
         ])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .arg("--target-dir")
@@ -287,8 +289,18 @@ async fn the_api_exchanges_an_access_key_for_a_token() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reconcile_does_what_its_schedules_say() -> anyhow::Result<()> {
+    let sandbox = sandbox().await?;
+    let mut function = Function::start("reconcile", &sandbox).await?;
+    for schedule in [json!({"daily": {}}), json!({"watch": {}}), json!({"continue": {}})] {
+        assert_eq!(function.invoke(schedule).await?, Value::Null);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_is_told_too_little_says_all_that_is_missing_and_ends() -> anyhow::Result<()> {
-    for name in ["bill-dispatch", "api"] {
+    for name in ["bill-dispatch", "api", "reconcile"] {
         let check = async |given: &[(&str, &str)], missing: &[&str]| -> anyhow::Result<()> {
             let simulator = Simulator::builder().function_name(name).build().await?;
             let ended = Command::new(program(name).await?)

@@ -1,11 +1,17 @@
 //! What the buyers pay, and usage that another program reports.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::marketplace::Marketplace;
 use crate::record::{Customer, Held, Identity, UsageKey};
 use crate::rules::{QUANTITY_MAX, hour_of};
+
+/// How far into its hour another program reports, unless it is said.
+const FOREIGN_CALL_AFTER: SignedDuration = SignedDuration::from_mins(5);
+/// The seller's account, from which other programs report as well.
+const SELLER_ACCOUNT: &str = "123456789012";
 
 /// One accepted record: what one buyer pays for one dimension and hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +57,9 @@ pub struct ForeignUsage {
     pub hour: Timestamp,
     /// Whole units.
     pub quantity: i64,
+    /// When the other program called; absent: five minutes into the hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
     /// Ignored, so that a row of the report can be sent back as it is.
     #[serde(default, skip_serializing)]
     pub metering_record_id: Option<String>,
@@ -105,16 +114,39 @@ impl Marketplace {
             dimension: usage.dimension.clone(),
             hour: hour_of(usage.hour),
         };
+        let (region, at) = (key.region.clone(), usage.at.unwrap_or(key.hour + FOREIGN_CALL_AFTER));
+        let request = foreign_request(&key, usage.quantity);
         let held = self.write(key, usage.quantity, true, "another program");
         let (status, receipt) = if held.quantity == usage.quantity && held.billed {
             ("Success", Some(held.metering_record_id.clone()))
         } else {
             ("DuplicateRecord", None)
         };
+        let result =
+            json!({ "UsageRecord": request["UsageRecords"][0], "Status": status, "MeteringRecordId": receipt });
+        let answer = Ok(json!({ "Results": [result], "UnprocessedRecords": [] }));
+        self.trail
+            .record((&region, SELLER_ACCOUNT, at), &request.to_string(), &answer);
         Ok(ForeignUsageOutcome {
             status: status.to_owned(),
             metering_record_id: receipt,
         })
+    }
+}
+
+/// The call of another program as it would have come.
+fn foreign_request(key: &UsageKey, quantity: i64) -> Value {
+    let mut record = json!({ "Timestamp": key.hour.as_second(), "Dimension": key.dimension, "Quantity": quantity });
+    match &key.customer {
+        Customer::AwsAccount(id) => record["CustomerAWSAccountId"] = json!(id),
+        Customer::Identifier(id) => record["CustomerIdentifier"] = json!(id),
+    }
+    match &key.identity {
+        Identity::License(license) => {
+            record["LicenseArn"] = json!(license);
+            json!({ "UsageRecords": [record] })
+        }
+        Identity::Product(product) => json!({ "ProductCode": product, "UsageRecords": [record] }),
     }
 }
 

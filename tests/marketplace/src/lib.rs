@@ -8,6 +8,7 @@
 //! whole state can be written to JSON and read back, so a history can be replayed call by call.
 //!
 //! - [`Marketplace`] holds what AWS holds: the first write of each key and hour.
+//! - [`trail`] and [`lake`] are what CloudTrail records of the calls, and the two ways to ask for it.
 //! - [`reckoning`] says, from the bills alone, what each buyer owes.
 //!
 //! Where AWS's documents contradict each other or are silent, a switch in [`Switches`] chooses, and
@@ -16,12 +17,14 @@
 mod billed;
 mod buyers;
 mod error;
+pub mod lake;
 mod marketplace;
 pub mod reckoning;
 mod record;
 mod request;
 mod rules;
 mod switches;
+pub mod trail;
 
 pub use billed::{Billed, ForeignUsage, ForeignUsageError, ForeignUsageOutcome};
 pub use buyers::{BuyerStatement, Buyers};

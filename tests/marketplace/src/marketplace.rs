@@ -14,6 +14,7 @@ use crate::record::{Held, Identity, UsageKey};
 use crate::request::{self, Record};
 use crate::rules::{hour_of, window_refusal};
 use crate::switches::{IdenticalRepeat, SubscriptionJudged, SwitchChange, Switches};
+use crate::trail::{Trail, TrailChange};
 
 /// One `BatchMeterUsage` call.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,7 @@ pub struct Marketplace {
     receipts_given: u64,
     violations: Vec<String>,
     throttle: BTreeMap<String, CallsInSecond>,
+    pub(crate) trail: Trail,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +77,23 @@ impl Marketplace {
 
     /// Answers a call: the JSON of the response, or the error that refuses the whole batch.
     pub fn call(&mut self, call: Call<'_>) -> Result<Value, MeteringError> {
+        let answer = self.answer(call);
+        self.trail
+            .record((call.region, call.account, call.now), call.request_json, &answer);
+        answer
+    }
+
+    /// What CloudTrail recorded.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Changes how CloudTrail records.
+    pub fn change_trail(&mut self, change: TrailChange) {
+        self.trail.change(change);
+    }
+
+    fn answer(&mut self, call: Call<'_>) -> Result<Value, MeteringError> {
         self.throttle(&call)?;
         let records = request::read(call.request_json).map_err(|refusal| {
             self.violations.extend(refusal.violation);

@@ -250,6 +250,7 @@ fn another_program_takes_the_hour() {
         hour: at(NOW),
         quantity,
         metering_record_id: None,
+        at: None,
     };
     assert_eq!(marketplace.foreign_usage(&usage(5)).unwrap().status, "Success");
     assert_eq!(marketplace.foreign_usage(&usage(6)).unwrap().status, "DuplicateRecord");

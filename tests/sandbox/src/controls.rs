@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::{SignedDuration, Timestamp};
+use marketplace::trail::TrailChange;
 use marketplace::{BuyerStatement, ForeignUsage, SwitchChange};
 use outbill::effects::access::Permission;
 use outbill::values::ids::OrganizationId;
@@ -48,7 +49,7 @@ pub fn router(controls: Controls) -> Router {
         .route("/foreign-usage", post(foreign_usage))
         .route("/buyers", post(buyers))
         .route("/faults", get(faults).post(set_faults))
-        .route("/cloudtrail", post(cloudtrail))
+        .route("/cloudtrail", get(cloudtrail).post(change_cloudtrail))
         .route("/requests", get(requests).delete(clear_requests))
         .route("/dead-letters", get(dead_letters))
         .route("/outbox", get(outbox))
@@ -254,18 +255,32 @@ async fn sweep(State(controls): State<Controls>) -> Answer {
     Ok(Json(json!({"handled": true})))
 }
 
-async fn reconcile() -> Refusal {
-    Refusal {
-        status: StatusCode::NOT_IMPLEMENTED,
-        message: "the sandbox has no CloudTrail yet, so there is nothing to reconcile with".to_owned(),
-    }
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reconciled {
+    date: Option<jiff::civil::Date>,
 }
 
-async fn cloudtrail() -> Refusal {
-    Refusal {
-        status: StatusCode::NOT_IMPLEMENTED,
-        message: "the sandbox has no CloudTrail yet".to_owned(),
-    }
+async fn reconcile(State(controls): State<Controls>, body: Bytes) -> Answer {
+    let wanted: Reconciled = match body.is_empty() {
+        true => Reconciled::default(),
+        false => read(&body)?,
+    };
+    let date = wanted.date.map(|date| date.to_string());
+    controls.shared.reconcile(date.as_deref()).await;
+    Ok(Json(json!({"handled": true})))
+}
+
+async fn cloudtrail(State(controls): State<Controls>) -> Json<Value> {
+    let world = &controls.shared.world;
+    Json(world.read(|holdings| holdings.marketplace.trail().behaviour()))
+}
+
+async fn change_cloudtrail(State(controls): State<Controls>, body: Bytes) -> Answer {
+    let change: TrailChange = read(&body)?;
+    let world = &controls.shared.world;
+    world.change(Change::TrailChanged { change })?;
+    Ok(Json(world.read(|holdings| holdings.marketplace.trail().behaviour())))
 }
 
 async fn marketplace(State(controls): State<Controls>) -> Json<Value> {
@@ -287,7 +302,8 @@ async fn change_marketplace(State(controls): State<Controls>, body: Bytes) -> An
 }
 
 async fn foreign_usage(State(controls): State<Controls>, body: Bytes) -> Answer {
-    let usage: ForeignUsage = read(&body)?;
+    let mut usage: ForeignUsage = read(&body)?;
+    usage.at = usage.at.or(Some(controls.shared.world.now()));
     let outcome = controls.shared.world.decide(|holdings| {
         // Tried on a copy: what cannot be understood must not reach the journal.
         match holdings.marketplace.clone().foreign_usage(&usage) {

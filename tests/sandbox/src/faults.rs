@@ -25,6 +25,8 @@ pub enum Service {
     Ses,
     /// m3ter.
     M3ter,
+    /// CloudTrail.
+    CloudTrail,
 }
 
 impl Service {
@@ -38,6 +40,7 @@ impl Service {
             Service::Sts => "sts",
             Service::Ses => "ses",
             Service::M3ter => "m3ter",
+            Service::CloudTrail => "cloudtrail",
         }
     }
 }
@@ -60,6 +63,16 @@ pub enum FaultKind {
     LostAnswer,
     /// Metering only: the later half of the records, rounded up, comes back unprocessed.
     Unprocessed,
+    /// CloudTrail only: a query ends as failed.
+    QueryFailed,
+    /// CloudTrail only: a query ends as timed out.
+    QueryTimedOut,
+    /// CloudTrail only: a query ends as cancelled.
+    QueryCancelled,
+    /// CloudTrail only: pages and results are gone.
+    Expired,
+    /// CloudTrail only: ten queries run already.
+    TooManyQueries,
     /// DynamoDB only: a transaction is cancelled by a `TransactionConflict`, which the engine itself
     /// never does; other actions pass.
     Conflict,
@@ -109,6 +122,11 @@ impl Fault {
         let (kind, only, known) = match self.kind {
             FaultKind::Unprocessed => ("unprocessed", "metering", self.service == Service::Metering),
             FaultKind::Conflict => ("conflict", "dynamodb", self.service == Service::DynamoDb),
+            FaultKind::QueryFailed => ("query-failed", "cloudtrail", self.service == Service::CloudTrail),
+            FaultKind::QueryTimedOut => ("query-timed-out", "cloudtrail", self.service == Service::CloudTrail),
+            FaultKind::QueryCancelled => ("query-cancelled", "cloudtrail", self.service == Service::CloudTrail),
+            FaultKind::Expired => ("expired", "cloudtrail", self.service == Service::CloudTrail),
+            FaultKind::TooManyQueries => ("too-many-queries", "cloudtrail", self.service == Service::CloudTrail),
             FaultKind::Throttle
             | FaultKind::Error
             | FaultKind::UnmodelledError
@@ -221,7 +239,20 @@ impl Faults {
         for fault in faults.iter_mut() {
             let is_meant = fault.service == service
                 && fault.action.as_deref().is_none_or(|meant| meant == action)
-                && (fault.kind != FaultKind::Conflict || action == "TransactWriteItems");
+                && match fault.kind {
+                    FaultKind::Conflict => action == "TransactWriteItems",
+                    FaultKind::QueryFailed | FaultKind::QueryTimedOut | FaultKind::QueryCancelled => {
+                        action == "GetQueryResults"
+                    }
+                    FaultKind::TooManyQueries => action == "StartQuery",
+                    FaultKind::Throttle
+                    | FaultKind::Error
+                    | FaultKind::AccessDenied
+                    | FaultKind::LostRequest
+                    | FaultKind::LostAnswer
+                    | FaultKind::Unprocessed
+                    | FaultKind::Expired => true,
+                };
             if !is_meant || fault.times == 0 {
                 continue;
             }

@@ -62,11 +62,21 @@ pub async fn build(surroundings: Surroundings) -> Result<Functions, BuildError> 
     let outbill = Outbill::connect(&sdk, &environment(&surroundings));
     make_secrets(&outbill, &surroundings).await?;
     let clock = surroundings.clock.clone();
+    let reconciles = outbill.clone();
     let api = api::router(outbill.clone(), Arc::new(move || clock.now()));
     Ok(Functions {
         dispatch: Arc::new(move |event, now| {
             let outbill = outbill.clone();
             async move { bill_dispatch::handle(&outbill, event, now).await }.boxed()
+        }),
+        reconcile: Arc::new(move |event, now| {
+            let outbill = reconciles.clone();
+            async move {
+                let event = serde_json::from_value(event).map_err(|error| error.to_string())?;
+                let done = reconcile::handle(&outbill, event, now).await;
+                done.map_err(|error| error.to_string())
+            }
+            .boxed()
         }),
         api,
     })

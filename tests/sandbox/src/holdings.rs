@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use marketplace::trail::TrailChange;
 use marketplace::{BuyerStatement, Call, ForeignUsage, Marketplace, SwitchChange};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,6 +51,18 @@ pub struct Mail {
     pub body: String,
 }
 
+/// A CloudTrail Lake query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LakeQuery {
+    /// What was asked.
+    pub statement: String,
+    /// When: the answer is of this instant.
+    pub started: Timestamp,
+    /// How often somebody asked for the answer.
+    pub looks: u32,
+}
+
 /// What the m3ter stand-in serves, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct M3ter {
@@ -81,6 +94,12 @@ pub enum Change {
     ForeignUsageReported { usage: ForeignUsage },
     /// Open questions were answered another way.
     SwitchesChanged { switches: SwitchChange },
+    /// CloudTrail records later, better or worse.
+    TrailChanged { change: TrailChange },
+    /// A CloudTrail Lake query was started.
+    QueryStarted { id: String, query: LakeQuery },
+    /// Somebody asked how a query is doing.
+    QueryLooked { id: String },
     /// A buyer subscribed or left.
     BuyerStated { statement: BuyerStatement },
     /// A message was put on a queue.
@@ -129,6 +148,8 @@ pub struct Holdings {
     pub outbox: Vec<Mail>,
     /// What m3ter serves.
     pub m3ter: M3ter,
+    /// CloudTrail Lake queries by id.
+    pub queries: BTreeMap<String, LakeQuery>,
 }
 
 impl Holdings {
@@ -173,6 +194,15 @@ impl Holdings {
                 let _ = self.marketplace.foreign_usage(&usage);
             }
             Change::SwitchesChanged { switches } => self.marketplace.change_switches(switches),
+            Change::TrailChanged { change } => self.marketplace.change_trail(change),
+            Change::QueryStarted { id, query } => {
+                self.queries.insert(id, query);
+            }
+            Change::QueryLooked { id } => {
+                if let Some(query) = self.queries.get_mut(&id) {
+                    query.looks += 1;
+                }
+            }
             Change::BuyerStated { statement } => self.marketplace.state_buyer(&statement),
             Change::MessageSent { queue, message } => self.queue_mut(queue).push(message),
             Change::MessageReceived { queue, id, at } => self.queue_mut(queue).received(&id, at),

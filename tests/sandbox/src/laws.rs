@@ -148,8 +148,10 @@ pub const KEY_LAWS_AT_REST: &[KeyLaw] = &[
                 || key.state.conflicts > 0
                 || key.entries.iter().any(|entry| entry.state == EntryState::Unknown);
             let own = key.billed_own();
-            (own < key.state.total && !explained)
-                .then(|| format!("{} units are owed, but only {own} are billed", key.state.total))
+            // What another program reported counts as sent.
+            let billed = own + key.adopted();
+            (billed < key.state.total && !explained)
+                .then(|| format!("{} units are owed, but only {billed} are billed", key.state.total))
         },
     },
 ];
@@ -188,6 +190,12 @@ impl KeyReport {
     /// What AWS bills of what Outbill sent.
     pub fn billed_own(&self) -> i64 {
         self.billed - self.billed_by_others
+    }
+
+    /// What another program reported and Outbill counts as sent.
+    pub fn adopted(&self) -> i64 {
+        let adopted = self.entries.iter().filter(|entry| entry.state == EntryState::Adopted);
+        adopted.map(Entry::committed).sum()
     }
 
     /// The key as people know it.

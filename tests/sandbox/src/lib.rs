@@ -41,4 +41,4 @@ pub use holdings::{AccessKey, Change, Mail};
 pub use options::Options;
 pub use queues::Message;
 pub use sandbox::{Addresses, Handled, Sandbox, SendError, Shared, StartError};
-pub use seam::{BuildError, Dispatch, Functions, Surroundings};
+pub use seam::{BuildError, Dispatch, Functions, Reconcile, Surroundings, no_reconcile};

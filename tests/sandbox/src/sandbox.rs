@@ -23,7 +23,7 @@ use crate::queue::{EventSource, drain, wait_for};
 use crate::queues::{Message, QueueName};
 use crate::requests::{Counts, Requests};
 use crate::schedules::{self, AdvanceError};
-use crate::seam::{BuildError, Functions, Surroundings};
+use crate::seam::{BuildError, Functions, Reconcile, Surroundings};
 use crate::serve::Server;
 use crate::world::World;
 
@@ -108,21 +108,30 @@ pub struct Sandbox {
 }
 
 /// What the handle and the controls share.
-#[derive(Debug)]
 pub struct Shared {
     pub(crate) world: Arc<World>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) requests: Arc<Requests>,
     pub(crate) addresses: Addresses,
     pub(crate) access_key: AccessKey,
+    pub(crate) reconcile: Reconcile,
     /// Only one may move the clock at a time.
     moving: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Shared")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Shared {
     pub(crate) async fn advance_to(&self, to: Timestamp) -> Result<(), AdvanceError> {
         let _moving = self.moving.lock().await;
-        schedules::advance(&self.world, to).await
+        schedules::advance(&self.world, &self.reconcile, to).await
     }
 
     pub(crate) async fn send(&self, body: String) -> Result<Handled, SendError> {
@@ -166,6 +175,22 @@ impl Shared {
         wait_for(&self.world, &id).await;
         drain(&self.world).await;
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Runs the reconcile function now, for a day or for the previous one, and waits until everything it queued has been handled.
+    pub(crate) async fn reconcile(&self, date: Option<&str>) {
+        let event = match date {
+            Some(date) => serde_json::json!({ "day": { "date": date } }),
+            None => serde_json::json!({ "daily": {} }),
+        };
+        self.invoke(event).await;
+    }
+
+    pub(crate) async fn invoke(&self, event: serde_json::Value) {
+        schedules::invoke(&self.reconcile, event, self.world.now()).await;
+        drain(&self.world).await;
     }
 }
 
@@ -224,6 +249,7 @@ impl Sandbox {
             requests,
             addresses,
             access_key,
+            reconcile: functions.reconcile,
             moving: tokio::sync::Mutex::new(()),
         });
         let event_source = EventSource::start(&world, &functions.dispatch, options.workers);
@@ -322,6 +348,16 @@ impl Sandbox {
     /// Asks m3ter for changed bills now and waits until everything that this queued has been handled.
     pub async fn sweep(&self) -> Result<(), JournalError> {
         self.shared.sweep().await
+    }
+
+    /// Runs the reconcile function now, for a day or for the previous one, and waits until everything it queued has been handled.
+    pub async fn reconcile(&self, date: Option<&str>) {
+        self.shared.reconcile(date).await;
+    }
+
+    /// Invokes the reconcile function with a schedule's event, and waits until everything it queued has been handled.
+    pub async fn invoke_reconcile(&self, event: serde_json::Value) {
+        self.shared.invoke(event).await;
     }
 
     /// Waits until the bill queue has nothing to handle.

@@ -7,11 +7,13 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 use crate::holdings::Change;
 use crate::journal::JournalError;
 use crate::queue::drain;
 use crate::queues::{Message, QueueName};
+use crate::seam::Reconcile;
 use crate::world::World;
 
 /// The message of the tick.
@@ -30,6 +32,13 @@ const SWEEP_MINUTE: i8 = 41;
 const MONTH_END_HOUR: i8 = 5;
 const MONTH_END_MINUTES: [i8; 3] = [15, 30, 45];
 
+/// When the previous day is reconciled.
+const DAILY_HOUR: i8 = 11;
+const DAILY_MINUTE: i8 = 0;
+
+/// Minutes past each hour at which what AWS still takes is looked at.
+const WATCH_MINUTE: i8 = 40;
+
 /// Why the clock was not moved.
 #[derive(Debug, thiserror::Error)]
 pub enum AdvanceError {
@@ -47,7 +56,7 @@ pub enum AdvanceError {
 }
 
 /// Moves the clock and runs what becomes due on the way, each at its instant.
-pub async fn advance(world: &World, to: Timestamp) -> Result<(), AdvanceError> {
+pub async fn advance(world: &World, reconcile: &Reconcile, to: Timestamp) -> Result<(), AdvanceError> {
     let now = world.now();
     if to < now {
         return Err(AdvanceError::Backwards { now, wanted: to });
@@ -60,6 +69,9 @@ pub async fn advance(world: &World, to: Timestamp) -> Result<(), AdvanceError> {
         }
         if is_sweep(stop) {
             send(world, SWEEP)?;
+        }
+        for event in reconciliations(stop) {
+            invoke(reconcile, event, stop).await;
         }
         drain(world).await;
     }
@@ -79,8 +91,35 @@ pub fn send(world: &World, scheduled: &str) -> Result<String, JournalError> {
     Ok(id)
 }
 
+/// Invokes the reconcile function as its schedule does: what it could not do is in its log, and continued by the next.
+pub async fn invoke(reconcile: &Reconcile, event: Value, now: Timestamp) {
+    // In a task of its own, a panic ends the invocation and not the sandbox.
+    match tokio::spawn(reconcile(event, now)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the reconcile function failed"),
+        Err(error) => tracing::error!(%error, "the reconcile function panicked"),
+    }
+}
+
+/// What the schedules of reconciliation say at an instant. What is open is continued every few minutes in AWS; the sandbox, whose clock
+/// stands still meanwhile, continues it with every look.
+fn reconciliations(instant: Timestamp) -> Vec<Value> {
+    let at: DateTime = instant.to_zoned(TimeZone::UTC).datetime();
+    let on_time = |minute: i8| whole_minute(instant) == instant && at.minute() == minute;
+    let mut events = Vec::new();
+    if on_time(DAILY_MINUTE) && at.hour() == DAILY_HOUR {
+        events.push(json!({ "daily": {} }));
+    }
+    if on_time(WATCH_MINUTE) {
+        events.extend([json!({ "watch": {} }), json!({ "continue": {} })]);
+    }
+    events
+}
+
 fn next_stop(world: &World) -> Option<Timestamp> {
-    let due = next(world.now(), |minute| is_tick(minute) || is_sweep(minute));
+    let due = next(world.now(), |minute| {
+        is_tick(minute) || is_sweep(minute) || !reconciliations(minute).is_empty()
+    });
     match world.next_delayed() {
         Some(delayed) => Some(delayed.min(due?)),
         None => due,
@@ -124,6 +163,24 @@ fn is_sweep(instant: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_previous_day_is_reconciled_at_eleven_and_the_window_looked_at_each_hour() {
+        for (after, next, events) in [
+            ("2026-03-10T10:39:59Z", "2026-03-10T10:40:00Z", 2),
+            ("2026-03-10T10:40:00Z", "2026-03-10T11:00:00Z", 1),
+            ("2026-03-10T11:00:00Z", "2026-03-10T11:40:00Z", 2),
+            ("2026-03-10T11:40:30Z", "2026-03-10T12:40:00Z", 2),
+        ] {
+            let expected: Timestamp = next.parse().unwrap();
+            assert_eq!(
+                super::next(after.parse().unwrap(), |minute| !reconciliations(minute).is_empty()),
+                Some(expected),
+                "{after}"
+            );
+            assert_eq!(reconciliations(expected).len(), events, "{next}");
+        }
+    }
 
     #[test]
     fn the_tick_runs_each_hour_and_more_often_before_a_month_closes() {

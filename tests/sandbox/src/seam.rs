@@ -9,6 +9,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use axum::Router;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::holdings::AccessKey;
@@ -16,11 +17,21 @@ use crate::holdings::AccessKey;
 /// Handles a batch of messages at an instant. A panic fails the whole batch.
 pub type Dispatch = Arc<dyn Fn(SqsEvent, Timestamp) -> BoxFuture<'static, SqsBatchResponse> + Send + Sync>;
 
+/// Handles a schedule's event for reconciliation at an instant. The error is in words.
+pub type Reconcile = Arc<dyn Fn(Value, Timestamp) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// A reconcile function that does nothing, for tests of everything else.
+pub fn no_reconcile() -> Reconcile {
+    Arc::new(|_, _| Box::pin(async { Ok(()) }))
+}
+
 /// The functions under test.
 #[derive(Clone)]
 pub struct Functions {
     /// The function behind the bill queue.
     pub dispatch: Dispatch,
+    /// The function behind the schedules of reconciliation.
+    pub reconcile: Reconcile,
     /// The function behind the API; it answers every path but `/`.
     pub api: Router,
 }

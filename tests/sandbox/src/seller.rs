@@ -77,6 +77,22 @@ impl Seller {
         answer(path, self.http.get(self.url(path)).bearer_auth(&self.token)).await
     }
 
+    /// Reads a page for people.
+    pub async fn get_text(&self, path: &str) -> Result<String, CallError> {
+        let failed = |source| CallError::Http {
+            path: path.to_owned(),
+            source,
+        };
+        let request = self.http.get(self.url(path)).bearer_auth(&self.token);
+        let response = request
+            .send()
+            .await
+            .map_err(failed)?
+            .error_for_status()
+            .map_err(failed)?;
+        response.text().await.map_err(failed)
+    }
+
     /// Creates, or does.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, CallError> {
         answer(path, self.http.post(self.url(path)).bearer_auth(&self.token).json(body)).await

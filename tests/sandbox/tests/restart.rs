@@ -83,6 +83,7 @@ async fn a_message_that_was_being_handled_comes_again_after_a_kill() {
     let build = |_| async {
         Ok(sandbox::Functions {
             dispatch: Arc::new(|_, _| Box::pin(std::future::pending())),
+            reconcile: sandbox::no_reconcile(),
             api: axum::Router::new(),
         })
     };

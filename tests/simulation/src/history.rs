@@ -24,8 +24,35 @@ pub struct History {
     pub repeats_are_duplicates: bool,
     /// How far each worker's clock is off, in seconds.
     pub skews: [i16; WORKERS_MAX],
+    /// How CloudTrail records; none: nothing is reconciled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trail: Option<Trail>,
     /// What happens.
     pub steps: Vec<Step>,
+}
+
+/// How late and how well CloudTrail shows events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trail {
+    /// Minutes until an event is shown.
+    pub delay_minutes: u16,
+    /// Every event is shown twice.
+    pub duplicates: bool,
+    /// So many of the first events are never shown.
+    pub missing: u8,
+}
+
+/// What the reconcile function is invoked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reconciles {
+    /// The day that has begun.
+    Today,
+    /// What AWS still takes.
+    Window,
+    /// What is not finished.
+    Rest,
 }
 
 /// One thing that happens.
@@ -71,6 +98,9 @@ pub struct Round {
     pub order: Vec<u8>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// The reconcile function runs beside the workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciles: Option<Reconciles>,
 }
 
 /// Which requests a fault counts.
@@ -168,6 +198,7 @@ impl History {
             start: start.as_second() + random.i64(0..600),
             repeats_are_duplicates: random.bool(),
             skews,
+            trail: None,
             steps: Vec::new(),
         };
         // A calm history says more about order, a rough one about repeats: each has its own weather.
@@ -181,7 +212,29 @@ impl History {
                 history.steps.push(Step::Worked(round(&mut random, roughness)));
             }
         }
-        history
+        history.reconciled(seed)
+    }
+
+    /// The same history with reconciliation in it, in three of four. Drawn apart, so that all else stays as the seed made it.
+    fn reconciled(mut self, seed: u64) -> History {
+        let mut random = Rng::with_seed(seed ^ 0xC10D_7A11);
+        if random.u8(..4) == 0 {
+            return self;
+        }
+        self.trail = Some(Trail {
+            delay_minutes: *random.choice(&[0, 5, 15, 180, 2880]).unwrap_or(&5),
+            duplicates: random.bool(),
+            missing: *random.choice(&[0, 0, 0, 1, 3]).unwrap_or(&0),
+        });
+        for step in &mut self.steps {
+            if let Step::Worked(round) = step
+                && random.u8(..4) == 0
+            {
+                let kinds = [Reconciles::Today, Reconciles::Window, Reconciles::Rest];
+                round.reconciles = random.choice(kinds);
+            }
+        }
+        self
     }
 }
 
@@ -279,7 +332,12 @@ fn round(random: &mut Rng, roughness: u8) -> Round {
         faults.extend((place..place + length).map(|place| Fault { among, place, fate }));
     }
     faults.sort();
-    Round { batches, order, faults }
+    Round {
+        batches,
+        order,
+        faults,
+        reconciles: None,
+    }
 }
 
 fn fate(random: &mut Rng) -> Fate {

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use marketplace::reckoning::Key;
+use marketplace::trail::TrailChange;
 use marketplace::{BuyerStatement, ForeignUsage, IdenticalRepeat, SwitchChange};
 use outbill::Outbill;
 use outbill::effects::table;
 use outbill::values::entry::EntryState;
 use outbill::values::ids::OrganizationId;
 use outbill::values::usage_key::is_aws_account_id;
+use reconcile::Event;
 use sandbox::Change;
 use sandbox::laws::Ledger;
 use sandbox::queues::QueueName;
@@ -21,11 +24,11 @@ use serde_json::{Value, json};
 
 use crate::TABLE;
 use crate::aws::{Counts, SELLER};
-use crate::books::{NOTHING_IS_LEFT, OWED_IS_COUNTED, REPEATS_CHANGE_NOTHING, Violation};
-use crate::history::{History, Round, Step, WORKERS_MAX};
+use crate::books::{EVIDENCE_SETTLES, NOTHING_IS_LEFT, OWED_IS_COUNTED, REPEATS_CHANGE_NOTHING, Violation};
+use crate::history::{History, Reconciles, Round, Step, Trail, WORKERS_MAX};
 use crate::network::Caller;
 use crate::seller::{CUSTOMERS, LICENSE, ORGANIZATION, PRODUCT, PRODUCT_IDS, Seller};
-use crate::stage::Stage;
+use crate::stage::{Stage, Work};
 use crate::variant::Variant;
 
 /// Messages that one worker is handed in the end.
@@ -34,6 +37,11 @@ const CALM_BATCH: usize = 10;
 const CALM_DELIVERIES_MAX: usize = 60;
 /// Ticks that the clock runs on.
 const CALM_TICKS: usize = 4;
+
+/// The caller that is the reconcile function.
+const RECONCILER: Caller = WORKERS_MAX;
+/// Days after which every reconciliation has evidence, or will never have.
+const EVIDENCE_DAYS: i64 = 4;
 
 /// A message of the queue.
 #[derive(Debug, Clone)]
@@ -100,6 +108,8 @@ pub struct Play {
     api: Outbill,
     workers: BTreeMap<Caller, Outbill>,
     skews: [i16; WORKERS_MAX],
+    start: Timestamp,
+    trail: Option<Trail>,
     queue: Vec<Queued>,
     ever: Vec<Arc<str>>,
     numbered: u64,
@@ -130,6 +140,15 @@ impl Play {
                 ..SwitchChange::default()
             },
         })?;
+        if let Some(trail) = history.trail {
+            let change = TrailChange {
+                delay_seconds: Some(u32::from(trail.delay_minutes) * 60),
+                duplicates: Some(trail.duplicates),
+                drop: Some(u32::from(trail.missing)),
+                ..TrailChange::default()
+            };
+            stage.aws.world.change(Change::TrailChanged { change })?;
+        }
         (stage.aws.counts, stage.aws.digest) = (Counts::default(), 0);
         stage.aws.lines = (telling == Telling::Words).then(Vec::new);
         Ok(Play {
@@ -139,6 +158,8 @@ impl Play {
             api,
             workers: BTreeMap::new(),
             skews: history.skews,
+            start,
+            trail: history.trail,
             queue: Vec::new(),
             ever: Vec::new(),
             numbered: 0,
@@ -205,6 +226,7 @@ impl Play {
                     hour,
                     quantity: i64::from(*quantity),
                     metering_record_id: None,
+                    at: None,
                 };
                 self.stage.aws.world.change(Change::ForeignUsageReported { usage })?;
             }
@@ -263,8 +285,20 @@ impl Play {
             let outbill = self.workers[&caller].clone();
             let skew = SignedDuration::from_secs(i64::from(self.skews[caller % WORKERS_MAX]));
             let now = self.stage.aws.clock.now().saturating_add(skew)?;
-            batches.push((caller, outbill, event(&batch)?, now));
+            batches.push((caller, outbill, Work::Batch(event(&batch)?), now));
             taken.insert(caller, batch);
+        }
+        if let Some(reconciles) = round.reconciles.filter(|_| self.trail.is_some()) {
+            let now = self.stage.aws.clock.now();
+            let event = match reconciles {
+                Reconciles::Today => Event::Day {
+                    date: now.to_zoned(TimeZone::UTC).date(),
+                },
+                Reconciles::Window => Event::Watch {},
+                Reconciles::Rest => Event::Continue {},
+            };
+            let outbill = self.stage.start(RECONCILER);
+            batches.push((RECONCILER, outbill, Work::Reconciliation(event), now));
         }
         for ended in self.stage.work(batches, round).await? {
             let batch = taken.remove(&ended.caller).unwrap_or_default();
@@ -373,9 +407,70 @@ impl Play {
             self.pass(until_tick).await?;
             self.drain().await?;
         }
+        if self.trail.is_some() {
+            self.settle().await?;
+        }
         self.check_rest()?;
         if self.stage.aws.books.violations().is_empty() {
             self.repeat_all().await?;
+        }
+        Ok(())
+    }
+
+    /// CloudTrail has shown what it ever will; every day is compared, and what is owed for it is sent.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        let last = self.stage.aws.clock.now();
+        // The ticks on the way would find nothing.
+        self.pass_quietly(EVIDENCE_DAYS * 24 * 60).await?;
+        let mut date = self.start.to_zoned(TimeZone::UTC).date();
+        while date <= last.to_zoned(TimeZone::UTC).date() {
+            self.reconcile(Event::Day { date }).await?;
+            self.collect()?;
+            self.drain().await?;
+            date = date.tomorrow()?;
+        }
+        self.queue_up(FLUSH.into());
+        self.drain().await?;
+        self.pass_quietly(60).await?;
+        self.queue_up(FLUSH.into());
+        self.drain().await?;
+        self.check_evidence()
+    }
+
+    async fn reconcile(&mut self, event: Event) -> anyhow::Result<()> {
+        let outbill = self.stage.start(SELLER);
+        let now = self.stage.aws.clock.now();
+        let done = async move { reconcile::handle(&outbill, event, now).await };
+        Ok(self.stage.calmly(done).await??)
+    }
+
+    async fn pass_quietly(&mut self, minutes: i64) -> anyhow::Result<()> {
+        tokio::time::sleep(Duration::try_from(SignedDuration::from_mins(minutes))?).await;
+        let now = self.stage.aws.clock.now();
+        self.next_tick = next_tick(now).ok_or_else(|| anyhow::anyhow!("time is over"))?;
+        Ok(self.stage.aws.world.change(Change::ClockMoved { to: now })?)
+    }
+
+    /// What CloudTrail shows of an entry has settled it.
+    fn check_evidence(&mut self) -> anyhow::Result<()> {
+        let now = self.stage.aws.clock.now();
+        let (books, engine) = (&mut self.stage.aws.books, &self.stage.aws.engine);
+        let (ledger, shown) = self.stage.aws.world.read(|holdings| -> anyhow::Result<_> {
+            let shown = holdings.marketplace.trail().accepted(now);
+            Ok((books.at_rest(engine, &holdings.marketplace)?, shown))
+        })?;
+        for key in ledger.keys.values() {
+            let waits = |state| matches!(state, EntryState::Unknown | EntryState::Conflict | EntryState::Pending);
+            for entry in key.entries.iter().filter(|entry| waits(entry.state)) {
+                let customer = key.state.key.buyer.customer();
+                let same = |one: &(String, String, Timestamp)| {
+                    one.0 == customer && one.1 == key.state.key.dimension && one.2 == entry.hour.start()
+                };
+                if shown.iter().any(same) {
+                    let how = format!("{}: hour {} is {}", key.name(), entry.hour, entry.state);
+                    books.broken(EVIDENCE_SETTLES, how);
+                }
+            }
         }
         Ok(())
     }
@@ -390,6 +485,7 @@ impl Play {
                 batches: vec![vec![0; self.queue.len().min(CALM_BATCH)]],
                 order: Vec::new(),
                 faults: Vec::new(),
+                reconciles: None,
             };
             self.work(&round).await?;
             // A visibility timeout.

@@ -97,7 +97,7 @@ impl Seller {
                 .await?;
             let configuration = json!({
                 "entityType": "Bill", "destination": "AWS", "name": name, "integrationCredentialsId": credential["id"],
-                "configData": { "splitUsageLineItems": "ITEM_PER_PRODUCT", field: [account], "onlySendBillOnApproval": name == "only d" },
+                "configData": { "splitUsageLineItems": "ITEM_PER_PRODUCT", field: [account], "onlySendBillOnApproval": name == "only d", "awsMarketplaceCloudtrailChecks": true },
             });
             let made = seller
                 .call(&token, "POST", "integrationconfigs", &configuration)

@@ -103,6 +103,12 @@ fn simpler(step: &Step) -> Vec<Step> {
                     found.push(Step::Worked(crate::history::Round { order, ..round.clone() }));
                 }
             }
+            if round.reconciles.is_some() {
+                found.push(Step::Worked(crate::history::Round {
+                    reconciles: None,
+                    ..round.clone()
+                }));
+            }
             if round.faults.len() > 1 {
                 found.push(Step::Worked(crate::history::Round {
                     faults: Vec::new(),

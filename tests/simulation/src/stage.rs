@@ -43,6 +43,15 @@ pub struct Ended {
     pub answer: Option<SqsBatchResponse>,
 }
 
+/// What a worker is invoked with.
+#[derive(Debug)]
+pub enum Work {
+    /// Messages of the queue.
+    Batch(SqsEvent),
+    /// A schedule's event, for the reconcile function.
+    Reconciliation(reconcile::Event),
+}
+
 /// See the module.
 pub struct Stage {
     /// The other end of the wire.
@@ -121,14 +130,24 @@ impl Stage {
     /// Lets workers handle their batches, in a given order and with given faults, until all have ended.
     pub async fn work(
         &mut self,
-        batches: Vec<(Caller, Outbill, SqsEvent, Timestamp)>,
+        batches: Vec<(Caller, Outbill, Work, Timestamp)>,
         round: &Round,
     ) -> anyhow::Result<Vec<Ended>> {
         let mut running: Vec<Running> = batches
             .into_iter()
-            .map(|(caller, outbill, event, now)| Running {
+            .map(|(caller, outbill, work, now)| Running {
                 caller,
-                future: async move { bill_dispatch::handle(&outbill, event, now).await }.boxed(),
+                future: async move {
+                    match work {
+                        Work::Batch(event) => bill_dispatch::handle(&outbill, event, now).await,
+                        Work::Reconciliation(event) => {
+                            // What fails is continued by the next invocation.
+                            let _ = reconcile::handle(&outbill, event, now).await;
+                            SqsBatchResponse::default()
+                        }
+                    }
+                }
+                .boxed(),
                 calm: Calm::Yes,
             })
             .collect();

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::history::{Among, History, Round, Step};
+use crate::history::{Among, History, Reconciles, Round, Step};
 use crate::seller::{BILL_IDS, CUSTOMERS, PRODUCT_IDS};
 
 /// A step as one line.
@@ -68,6 +68,14 @@ pub fn step(step: &Step) -> String {
 fn round(round: &Round) -> String {
     let batch = |(worker, places): (usize, &Vec<u8>)| format!("worker {worker} takes the messages at {places:?}");
     let mut text: Vec<String> = round.batches.iter().enumerate().map(batch).collect();
+    text.extend(round.reconciles.map(|reconciles| {
+        let what = match reconciles {
+            Reconciles::Today => "compares today with CloudTrail",
+            Reconciles::Window => "looks at what AWS still takes",
+            Reconciles::Rest => "goes on with what is not finished",
+        };
+        format!("the reconcile function {what}")
+    }));
     if round.order.iter().any(|byte| *byte != 0) {
         text.push(format!("requests are handled in the order {:?}", round.order));
     }
@@ -91,8 +99,17 @@ pub fn history(history: &History) -> Vec<String> {
     } else {
         "Success"
     };
+    let trail = match history.trail {
+        Some(trail) => format!(
+            "CloudTrail shows events {} minutes late{}, and the first {} never",
+            trail.delay_minutes,
+            if trail.duplicates { ", twice" } else { "" },
+            trail.missing
+        ),
+        None => "nothing is reconciled".to_owned(),
+    };
     let mut lines = vec![format!(
-        "it is {start}; AWS answers an identical repeat with {repeats}; clocks are off by {:?} s",
+        "it is {start}; {trail}; AWS answers an identical repeat with {repeats}; clocks are off by {:?} s",
         history.skews
     )];
     lines.extend(history.steps.iter().map(step));

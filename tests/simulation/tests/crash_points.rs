@@ -33,6 +33,7 @@ fn round(faults: Vec<Fault>) -> Step {
         batches: vec![vec![0]],
         order: Vec::new(),
         faults,
+        reconciles: None,
     })
 }
 
@@ -54,6 +55,7 @@ fn history(rounds: Vec<Vec<Fault>>) -> History {
         start: "2025-06-10T10:20:00Z".parse::<jiff::Timestamp>().unwrap().as_second(),
         repeats_are_duplicates: false,
         skews: [0; WORKERS_MAX],
+        trail: None,
         steps,
     }
 }

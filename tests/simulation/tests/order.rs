@@ -13,6 +13,7 @@ fn history(seed: u64, steps: Vec<Step>) -> History {
         start: "2025-06-10T10:20:00Z".parse::<jiff::Timestamp>().unwrap().as_second(),
         repeats_are_duplicates: seed.is_multiple_of(2),
         skews: [0; WORKERS_MAX],
+        trail: None,
         steps,
     }
 }
@@ -27,7 +28,12 @@ fn calculated(bill: u8, units: u32) -> Step {
 
 fn worked(batches: Vec<Vec<u8>>, order: Vec<u8>) -> Step {
     let faults = Vec::new();
-    Step::Worked(Round { batches, order, faults })
+    Step::Worked(Round {
+        batches,
+        order,
+        faults,
+        reconciles: None,
+    })
 }
 
 fn check(histories: &[History]) -> u64 {

@@ -22,6 +22,7 @@ fn history(start: &str, skew: i16, bill: u8, more: Vec<Step>) -> History {
         start: start.parse::<Timestamp>().unwrap().as_second(),
         repeats_are_duplicates: false,
         skews: [skew; WORKERS_MAX],
+        trail: None,
         steps,
     }
 }
@@ -31,6 +32,7 @@ fn worked(faults: Vec<Fault>) -> Step {
         batches: vec![vec![0; 8]],
         order: Vec::new(),
         faults,
+        reconciles: None,
     })
 }
 

@@ -80,6 +80,8 @@ pub(crate) enum Answer {
     List(&'static str),
     /// 202 with one of a schema: it was put on the queue.
     Queued(&'static str),
+    /// 200 with one of a schema, or with a page for people.
+    Report(&'static str),
 }
 
 /// A parameter of the query.
@@ -175,6 +177,11 @@ impl Operation {
 
     fn gives_queued(mut self, schema: &'static str) -> Operation {
         self.answer = Answer::Queued(schema);
+        self
+    }
+
+    fn gives_report(mut self, schema: &'static str) -> Operation {
+        self.answer = Answer::Report(schema);
         self
     }
 

@@ -10,7 +10,7 @@ use super::{Access, BodyKind, Operation, Parameter, ParameterKind, delete, get, 
 use crate::{
     bills, configurations, credentials, events, explain, import, mappings, names, notifications, openapi, options,
     page::{EVENTS_PAGE_MAX, PAGE_MAX},
-    pending, preview, runs, token, usage_report,
+    pending, preview, reconciliations, runs, token, usage_report,
 };
 
 const DESTINATION: Parameter = parameter(
@@ -61,6 +61,7 @@ pub(crate) fn all() -> Vec<Operation> {
     all.extend(tagged("External mappings", external_mappings()));
     all.extend(tagged("Integration runs", integration_runs()));
     all.extend(tagged("Marketplace", marketplace()));
+    all.extend(tagged("Reconciliations", reconciliations_calls()));
     all.extend(tagged("Notifications", m3ter_notifications()));
     all.extend(tagged("Events", events_calls()));
     all
@@ -422,6 +423,43 @@ fn marketplace() -> Vec<Operation> {
             .needs(MarketplaceUsageCreate)
             .takes("BillMessage", BodyKind::Required)
             .gives_queued("QueuedResponse"),
+    ]
+}
+
+fn reconciliations_calls() -> Vec<Operation> {
+    use Permission::{MarketplaceUsageCreate, MarketplaceUsageRetrieve};
+    vec![
+        get("/reconciliations", "ListReconciliations", reconciliations::list)
+            .says("Comparisons of the ledger with CloudTrail, newest first, without their discrepancies.")
+            .needs(MarketplaceUsageRetrieve)
+            .asks(&[
+                parameter("date", ParameterKind::Date, "Only those of this day."),
+                parameter(
+                    "integrationConfigId",
+                    ParameterKind::Text,
+                    "Only those of this configuration.",
+                ),
+                parameter(
+                    "status",
+                    ParameterKind::Choice(reconciliations::STATUSES),
+                    "Only those of this status.",
+                ),
+            ])
+            .pages("ReconciliationResponse", EVENTS_PAGE_MAX),
+        post("/reconciliations", "RequestReconciliation", reconciliations::create)
+            .says("Asks for one of the last 90 days to be compared now.")
+            .needs(MarketplaceUsageCreate)
+            .takes("ReconciliationRequest", BodyKind::Required)
+            .gives("ReconciliationResponse"),
+        get("/reconciliations/{id}", "GetReconciliation", reconciliations::retrieve)
+            .says("One comparison with its discrepancies, each with both sides and the reason in words.")
+            .needs(MarketplaceUsageRetrieve)
+            .asks(&[parameter(
+                "format",
+                ParameterKind::Choice(&["json", "text", "html"]),
+                "As which it is given; otherwise Accept decides.",
+            )])
+            .gives_report("ReconciliationResponse"),
     ]
 }
 

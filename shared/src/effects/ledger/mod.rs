@@ -14,6 +14,7 @@
 //! - Two workers on one key: the state's version decides; the loser reads again.
 //! - A worker that dies between two keys: the redelivered message finds the manifest as it left it and goes on.
 
+mod amend;
 mod claim;
 mod history;
 mod open;
@@ -36,6 +37,7 @@ use crate::values::hour::Hour;
 use crate::values::manifest::Manifest;
 use crate::values::usage_key::KeyHash;
 
+pub use amend::{TrailList, TrailListed};
 pub use claim::{Applied, Guard, KeyChange};
 pub use open::Open;
 pub use record::Recorded;

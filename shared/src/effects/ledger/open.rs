@@ -25,8 +25,7 @@ pub enum Open {
 impl Ledger {
     /// A page of what is open in an organization: first what waits for somebody's decision, then what is sent or claimed by itself.
     pub async fn open(&self, organization: &OrganizationId, page: &PageRequest) -> Result<Page<Open>, StoreError> {
-        let mut shards = vec![rows::held_shard(organization)];
-        shards.extend(rows::WORK_SHARDS.map(|digit| rows::open_shard(organization, digit)));
+        let mut shards = vec![rows::held_shard(organization), rows::open_shard(organization)];
         shards.extend(rows::WORK_SHARDS.map(rows::work_shard));
         let (first, mut start) = position(page.after.as_deref(), &shards);
         let mut items = Vec::new();

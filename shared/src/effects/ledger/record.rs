@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 
 use super::{Claim, Ledger, LedgerError, rows};
+use crate::decisions::amendment;
 use crate::decisions::claim::{self, ConnectionHealth, Hours};
 use crate::decisions::verdict::{self, Answer, KeyEffect, Transition};
 use crate::effects::row::text;
 use crate::effects::store_error::unavailable;
 use crate::effects::table::{StoreError, Transacted};
-use crate::values::amount::{AmountError, Units};
 use crate::values::entry::{Attempt, Entry, EntryState, KeyState, Resolution};
 use crate::values::hour::Hour;
 use crate::values::usage_key::KeyHash;
@@ -98,6 +98,7 @@ impl Ledger {
                 metering_record_id: Some(id),
                 reason: None,
                 resolution: None,
+                attempted_at: None,
             };
             actions.push(rows::update_entry(&update, self.table.name())?);
             for (bill, part) in &entry.parts {
@@ -131,7 +132,8 @@ impl Ledger {
         })
     }
 
-    /// Starts another attempt on a pending entry; `None` if it is pending no more. Closes it instead when AWS takes it no longer.
+    /// Starts another attempt on a pending entry, or on an accepted one that CloudTrail does not show; `None` if it is neither. A pending one is
+    /// closed instead when AWS takes it no longer.
     pub async fn start_attempt(
         &self,
         key: &KeyHash,
@@ -142,7 +144,16 @@ impl Ledger {
             let Some(entry) = self.entry(key, hour).await? else {
                 return Ok(None);
             };
-            if entry.state != EntryState::Pending || entry.observed.is_some() {
+            let goes_again = match entry.state {
+                EntryState::Pending => true,
+                EntryState::Accepted => entry.is_unverified() && now < entry.hour.closes_at(),
+                EntryState::Unknown
+                | EntryState::Conflict
+                | EntryState::Adopted
+                | EntryState::Refused
+                | EntryState::Released => false,
+            };
+            if !goes_again || entry.observed.is_some() {
                 return Ok(None);
             }
             if let Some(transition) = verdict::closed(&entry, now) {
@@ -153,16 +164,18 @@ impl Ledger {
             }
             let started = Entry {
                 attempts_started: entry.attempts_started.saturating_add(1),
+                attempted_at: Some(now),
                 ..entry.clone()
             };
             let update = rows::EntryUpdate {
                 before: &entry,
-                state: EntryState::Pending,
+                state: entry.state,
                 started: started.attempts_started,
                 answered: started.attempts_answered,
                 metering_record_id: None,
                 reason: None,
                 resolution: None,
+                attempted_at: Some(now),
             };
             if let Transacted::Done = self
                 .transact(vec![rows::update_entry(&update, self.table.name())?])
@@ -207,6 +220,7 @@ impl Ledger {
             metering_record_id: id,
             reason: transition.reason.as_deref(),
             resolution,
+            attempted_at: None,
         };
         let mut actions = vec![rows::update_entry(&update, table)?];
         if let Some(state) = &change.state {
@@ -247,13 +261,13 @@ impl Ledger {
         let reason = || transition.reason.clone().unwrap_or_else(|| "AWS refused it".to_owned());
         match transition.effect {
             KeyEffect::Nothing => {}
-            KeyEffect::Release => release(&mut state, entry)?,
+            KeyEffect::Release => amendment::move_parts(&mut state, entry, 1)?,
             KeyEffect::ReleaseAndBlock => {
-                release(&mut state, entry)?;
+                amendment::move_parts(&mut state, entry, 1)?;
                 blocked = Some(reason());
             }
             KeyEffect::ReleaseThenEarlierHour => {
-                release(&mut state, entry)?;
+                amendment::move_parts(&mut state, entry, 1)?;
                 if self.was_ever_accepted(&hash).await? {
                     let plan = claim::plan(&state, now, ConnectionHealth::Working, Hours::Before(entry.hour))?;
                     match plan.entries.into_iter().next() {
@@ -271,10 +285,10 @@ impl Ledger {
             KeyEffect::OpenConflict => state.conflicts = state.conflicts.saturating_add(1),
             KeyEffect::SettleConflict => state.conflicts = state.conflicts.saturating_sub(1),
             KeyEffect::ReleaseConflict => {
-                release(&mut state, entry)?;
+                amendment::move_parts(&mut state, entry, 1)?;
                 state.conflicts = state.conflicts.saturating_sub(1);
             }
-            KeyEffect::Recommit => recommit(&mut state, entry)?,
+            KeyEffect::Recommit => amendment::move_parts(&mut state, entry, -1)?,
         }
         if blocked.is_some() {
             state.blocked.clone_from(&blocked);
@@ -335,6 +349,9 @@ pub(crate) fn new_entry(state: &KeyState, new: claim::NewEntry, attempt: Attempt
         observed: None,
         reason: None,
         resolution: None,
+        attempted_at: None,
+        seen_event: None,
+        unseen_since: None,
     }
 }
 
@@ -345,26 +362,4 @@ fn accepted_entry(entry: Entry, id: String) -> Entry {
         metering_record_id: Some(id),
         ..entry
     }
-}
-
-fn release(state: &mut KeyState, entry: &Entry) -> Result<(), AmountError> {
-    move_parts(state, entry, 1)
-}
-
-fn recommit(state: &mut KeyState, entry: &Entry) -> Result<(), AmountError> {
-    move_parts(state, entry, -1)
-}
-
-/// `sign` 1 gives the entry's quantity back to the bills, -1 takes it again.
-fn move_parts(state: &mut KeyState, entry: &Entry, sign: Units) -> Result<(), AmountError> {
-    let committed = entry
-        .quantity
-        .checked_mul(sign)
-        .and_then(|moved| state.committed.checked_sub(moved));
-    state.committed = committed.ok_or(AmountError::TooLarge)?;
-    for (bill, part) in &entry.parts {
-        let units = part.units.checked_mul(sign).ok_or(AmountError::TooLarge)?;
-        claim::add_residual(&mut state.residuals, bill, units, part.ends_at)?;
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The ledger's rows as DynamoDB has them: keys, items, and the conditional writes.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem, Update};
+use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::effects::row::{Item, Row, number, text};
@@ -22,6 +23,12 @@ const KEY_PREFIX: &str = "KEY#";
 const WORK_SHARD: &str = "workShard";
 const WORK_AT: &str = "workAt";
 const WORK_SHARD_PREFIX: &str = "WORK#";
+/// Entries that CloudTrail was not looked at for yet.
+const UNSEEN_PREFIX: &str = "UNSEEN";
+/// Entries that wait for evidence or for an operator.
+const OPEN_PREFIX: &str = "OPEN";
+/// Keys that wait for somebody.
+const HELD_PREFIX: &str = "HELD";
 /// One shard per first digit of a key's hash.
 pub(super) const WORK_SHARDS: [char; 16] = [
     '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
@@ -56,14 +63,14 @@ pub(super) fn work_shard(digit: char) -> String {
     format!("{WORK_SHARD_PREFIX}{digit}")
 }
 
-/// In the same index: entries without a known outcome, which wait for evidence or for an operator.
-pub(super) fn open_shard(organization: &OrganizationId, digit: char) -> String {
-    format!("OPEN#{organization}#{digit}")
+/// In the same index: entries that wait for evidence or for an operator. They are few, so one shard holds them.
+pub(super) fn open_shard(organization: &OrganizationId) -> String {
+    format!("{OPEN_PREFIX}#{organization}")
 }
 
 /// In the same index: keys on which AWS has other than what the bills owe, and that the tick has nothing to claim for.
 pub(super) fn held_shard(organization: &OrganizationId) -> String {
-    format!("HELD#{organization}")
+    format!("{HELD_PREFIX}#{organization}")
 }
 
 /// The usage report's row of one entry under one bill.
@@ -129,6 +136,36 @@ fn item(value: &impl Serialize, pk: &str, sk: &str) -> Result<Item, StoreError> 
     item.insert(PK.to_owned(), text(pk));
     item.insert(SK.to_owned(), text(sk));
     Ok(item)
+}
+
+/// Where an organization's accepted entries stand that CloudTrail was not looked at for.
+pub(super) fn unseen_shard(organization: &OrganizationId, digit: char) -> String {
+    format!("{UNSEEN_PREFIX}#{organization}#{digit}")
+}
+
+/// The list of the index that an entry stands in: what is to be sent, or what CloudTrail is to be looked at for.
+fn listed_in(entry: &Entry) -> Option<(String, String)> {
+    let key = entry.key.hash();
+    let organization = entry.organization();
+    let shard = match entry.state {
+        EntryState::Pending => work_shard(digit(&key)),
+        EntryState::Accepted if entry.seen_event.is_some() => return None,
+        EntryState::Accepted if entry.unseen_since.is_none() => unseen_shard(organization, digit(&key)),
+        EntryState::Accepted | EntryState::Unknown | EntryState::Conflict => open_shard(organization),
+        // Released on what CloudTrail did not show: it may show it later.
+        EntryState::Released if entry.attempts_unanswered() > 0 => open_shard(organization),
+        EntryState::Released | EntryState::Refused | EntryState::Adopted => return None,
+    };
+    Some((shard, work_at(&entry.hour.to_string(), &key, organization)))
+}
+
+/// An entry's row, with its place in the index.
+fn entry_row(entry: &Entry) -> Result<Item, StoreError> {
+    let row = item(entry, &key_partition(&entry.key.hash()), &hour_row(entry.hour))?;
+    Ok(match listed_in(entry) {
+        Some((shard, at)) => with_work(row, shard, at),
+        None => row,
+    })
 }
 
 fn with_work(mut item: Item, shard: String, at: String) -> Item {
@@ -275,17 +312,37 @@ pub(super) fn put_bill_units(
 
 /// A new entry, in an hour that has none.
 pub(super) fn put_entry(entry: &Entry, table: &str) -> Result<TransactWriteItem, StoreError> {
-    let hash = entry.key.hash();
-    let row = with_work(
-        item(entry, &key_partition(&hash), &hour_row(entry.hour))?,
-        work_shard(digit(&hash)),
-        work_at(&entry.hour.to_string(), &hash, entry.organization()),
-    );
     let put = Put::builder()
         .table_name(table)
-        .set_item(Some(row))
+        .set_item(Some(entry_row(entry)?))
         .condition_expression("attribute_not_exists(PK)");
     action(put.build(), |builder, put| builder.put(put))
+}
+
+/// An amended entry, over the one that the amendment was decided on.
+pub(super) fn replace_entry(before: &Entry, after: &Entry, table: &str) -> Result<TransactWriteItem, StoreError> {
+    let mut condition =
+        "#state = :known AND attemptsStarted = :knownStarted AND attemptsAnswered = :knownAnswered".to_owned();
+    let mut put = Put::builder()
+        .table_name(table)
+        .set_item(Some(entry_row(after)?))
+        .expression_attribute_names("#state", "state")
+        .expression_attribute_values(":known", text(before.state.as_str()))
+        .expression_attribute_values(":knownStarted", number(before.attempts_started))
+        .expression_attribute_values(":knownAnswered", number(before.attempts_answered));
+    let unseen_since = before.unseen_since.map(|since| since.to_string());
+    for (name, known) in [("seenEvent", before.seen_event.clone()), ("unseenSince", unseen_since)] {
+        match known {
+            Some(known) => {
+                condition.push_str(&format!(" AND {name} = :{name}"));
+                put = put.expression_attribute_values(format!(":{name}"), text(known));
+            }
+            None => condition.push_str(&format!(" AND attribute_not_exists({name})")),
+        }
+    }
+    action(put.condition_expression(condition).build(), |builder, put| {
+        builder.put(put)
+    })
 }
 
 /// Where a leaving buyer's keys are found.
@@ -330,6 +387,8 @@ pub(super) struct EntryUpdate<'a> {
     pub(super) metering_record_id: Option<&'a str>,
     pub(super) reason: Option<&'a str>,
     pub(super) resolution: Option<&'a Resolution>,
+    /// When this attempt is started, if one is.
+    pub(super) attempted_at: Option<Timestamp>,
 }
 
 /// An update of an entry's outcome, on condition that state and attempts are as they were read. Hour, quantity and parts stay.
@@ -369,22 +428,27 @@ pub(super) fn update_entry(update: &EntryUpdate<'_>, table: &str) -> Result<Tran
         set.push("resolution = :resolution");
         request = request.expression_attribute_values(":resolution", resolution);
     }
-    let mut listed = "";
-    match update.state {
-        EntryState::Pending => {}
-        EntryState::Unknown | EntryState::Conflict => {
-            let hash = entry.key.hash();
+    if let Some(at) = update.attempted_at {
+        set.push("attemptedAt = :attemptedAt");
+        request = request.expression_attribute_values(":attemptedAt", text(at.to_string()));
+    }
+    let after = Entry {
+        state: update.state,
+        attempts_started: update.started,
+        attempts_answered: update.answered,
+        ..entry.clone()
+    };
+    let mut expression = "SET ".to_owned();
+    match listed_in(&after) {
+        Some((shard, at)) => {
             set.extend(["workShard = :shard", "workAt = :at"]);
             request = request
-                .expression_attribute_values(":shard", text(open_shard(entry.organization(), digit(&hash))))
-                .expression_attribute_values(
-                    ":at",
-                    text(work_at(&entry.hour.to_string(), &hash, entry.organization())),
-                );
+                .expression_attribute_values(":shard", text(shard))
+                .expression_attribute_values(":at", text(at));
+            expression.push_str(&set.join(", "));
         }
-        EntryState::Accepted | EntryState::Refused | EntryState::Released => listed = " REMOVE workShard, workAt",
+        None => expression.push_str(&format!("{} REMOVE {WORK_SHARD}, {WORK_AT}", set.join(", "))),
     }
-    let expression = format!("SET {}{listed}", set.join(", "));
     action(request.update_expression(expression).build(), |builder, update| {
         builder.update(update)
     })

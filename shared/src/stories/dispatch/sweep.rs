@@ -27,7 +27,7 @@ const BILL_DATES_BACK: SignedDuration = SignedDuration::from_hours(120 * 24);
 /// Queues the first page of every organization that sends bills.
 pub(super) async fn sweep(batch: &Batch<'_>) -> Result<(), DispatchError> {
     let mut pages = Vec::new();
-    for organization in batch.outbill.sweeps.organizations().await? {
+    for organization in batch.outbill.configurations.organizations().await? {
         if let Some(since) = since(batch, &organization).await? {
             let page = SweepPage {
                 organization,

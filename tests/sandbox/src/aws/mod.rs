@@ -4,6 +4,7 @@
 //! is on, a fault may take it, and only then the stand-in answers.
 
 mod checksums;
+mod cloudtrail;
 mod dynamodb;
 mod identity;
 mod metering;
@@ -80,6 +81,7 @@ pub fn router(aws: Aws) -> Router {
 pub enum Asked {
     DynamoDb(String),
     Metering(String),
+    CloudTrail(String),
     Sqs(String),
     SecretsManager(String),
     Sts(String, BTreeMap<String, String>),
@@ -106,6 +108,7 @@ impl Asked {
             let action = action.to_owned();
             return match service {
                 "AWSMPMeteringService" => Some(Asked::Metering(action)),
+                "CloudTrail_20131101" => Some(Asked::CloudTrail(action)),
                 "AmazonSQS" => Some(Asked::Sqs(action)),
                 "secretsmanager" => Some(Asked::SecretsManager(action)),
                 service if service.starts_with("DynamoDB") => Some(Asked::DynamoDb(action)),
@@ -124,6 +127,7 @@ impl Asked {
         match self {
             Asked::DynamoDb(_) => Service::DynamoDb,
             Asked::Metering(_) => Service::Metering,
+            Asked::CloudTrail(_) => Service::CloudTrail,
             Asked::Sqs(_) => Service::Sqs,
             Asked::SecretsManager(_) => Service::SecretsManager,
             Asked::Sts(..) => Service::Sts,
@@ -137,6 +141,7 @@ impl Asked {
         match self {
             Asked::DynamoDb(action)
             | Asked::Metering(action)
+            | Asked::CloudTrail(action)
             | Asked::Sqs(action)
             | Asked::SecretsManager(action)
             | Asked::Sts(action, _) => action,
@@ -185,7 +190,7 @@ async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
     let Some(asked) = Asked::of(parts, &body) else {
         return WireError::caller(
             "UnknownOperationException",
-            "the sandbox stands in for DynamoDB, Marketplace metering, SQS, Secrets Manager, STS, SES and m3ter; this request is for none of them",
+            "the sandbox stands in for DynamoDB, Marketplace metering, CloudTrail, SQS, Secrets Manager, STS, SES and m3ter; this request is for none of them",
         )
         .response(Protocol::Json11);
     };
@@ -202,6 +207,13 @@ async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
             effect(aws, &asked, parts, body, Thoroughness::Whole).await;
             lost()
         }
+        Some(
+            kind @ (FaultKind::QueryFailed
+            | FaultKind::QueryTimedOut
+            | FaultKind::QueryCancelled
+            | FaultKind::Expired
+            | FaultKind::TooManyQueries),
+        ) => cloudtrail::fault(kind, asked.action()),
         Some(FaultKind::Conflict) => refusal(service, Refused::Conflict, &body),
         Some(FaultKind::Throttle) => refusal(service, Refused::Throttled, &body),
         Some(FaultKind::Error) => refusal(service, Refused::InternalError, &body),
@@ -265,6 +277,7 @@ pub fn stand_in(
                 .unwrap_or_else(|error| error.response(protocol));
         }
         Asked::Metering(action) => metering::answer(world, action, caller.as_ref(), body, thoroughness),
+        Asked::CloudTrail(action) => cloudtrail::answer(world, action, caller.as_ref(), body),
         Asked::Sqs(action) => sqs::answer(world, action, body, own_url),
         Asked::SecretsManager(action) => secretsmanager::answer(world, action, body),
         Asked::Ses => ses::answer(world, body),
@@ -279,7 +292,7 @@ fn protocol_of(service: Service) -> Protocol {
     match service {
         Service::DynamoDb => Protocol::Json10,
         Service::Sqs => Protocol::Json10QueryCompatible,
-        Service::Metering | Service::SecretsManager => Protocol::Json11,
+        Service::Metering | Service::SecretsManager | Service::CloudTrail => Protocol::Json11,
         Service::Sts => Protocol::Query,
         Service::Ses | Service::M3ter => Protocol::RestJson,
     }
@@ -301,7 +314,7 @@ fn fault(service: Service, status: u16, code: &str, message: &str) -> Response {
 
 fn throttle_code(service: Service) -> &'static str {
     match service {
-        Service::Metering | Service::SecretsManager => "ThrottlingException",
+        Service::Metering | Service::SecretsManager | Service::CloudTrail => "ThrottlingException",
         Service::DynamoDb => "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
         Service::Sqs => "RequestThrottled",
         Service::Sts => "Throttling",
@@ -314,7 +327,7 @@ fn error_code(service: Service) -> &'static str {
         Service::Metering => "InternalServiceErrorException",
         Service::DynamoDb => "com.amazonaws.dynamodb.v20120810#InternalServerError",
         Service::SecretsManager => "InternalServiceError",
-        Service::Sqs | Service::Sts | Service::Ses | Service::M3ter => "InternalFailure",
+        Service::Sqs | Service::Sts | Service::Ses | Service::M3ter | Service::CloudTrail => "InternalFailure",
     }
 }
 
@@ -326,7 +339,8 @@ fn denied_code(service: Service) -> &'static str {
         | Service::Sqs
         | Service::SecretsManager
         | Service::Ses
-        | Service::M3ter => "AccessDeniedException",
+        | Service::M3ter
+        | Service::CloudTrail => "AccessDeniedException",
     }
 }
 
@@ -340,5 +354,6 @@ fn latency_of(service: Service) -> Duration {
         Service::Ses => 60,
         Service::Metering => 150,
         Service::M3ter => 100,
+        Service::CloudTrail => 120,
     })
 }

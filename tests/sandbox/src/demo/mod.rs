@@ -1,4 +1,4 @@
-//! The demo: a day in the life of two bills, step by step, in plain words.
+//! The demo: a day in the life of two bills and the morning after, step by step, in plain words.
 //!
 //! Every step can be done again: a demo that was killed and started anew with the same folder repeats what it finds done and goes on.
 
@@ -7,11 +7,12 @@ mod script;
 
 use jiff::Timestamp;
 use marketplace::reckoning::{Reckoning, Rules};
+use outbill::values::entry::EntryState;
 use serde_json::{Value, json};
 
 use crate::laws::{Ledger, Rest};
 use crate::seller::{CallError, Seller};
-use crate::{Fault, Sandbox, functions};
+use crate::{Change, Fault, Sandbox, functions};
 
 /// When the demo's day begins, on the virtual clock.
 pub const STARTS_AT: &str = "2025-06-10T10:02:00Z";
@@ -104,6 +105,89 @@ impl Stage<'_> {
         self.sandbox.faults(faults).map_err(sandbox_error)
     }
 
+    fn trail(&self, change: Value) -> Result<(), DemoError> {
+        let change = serde_json::from_value(change).map_err(sandbox_error)?;
+        self.sandbox
+            .change(Change::TrailChanged { change })
+            .map_err(sandbox_error)
+    }
+
+    fn switches(&self, switches: Value) -> Result<(), DemoError> {
+        let switches = serde_json::from_value(switches).map_err(sandbox_error)?;
+        self.sandbox
+            .change(Change::SwitchesChanged { switches })
+            .map_err(sandbox_error)
+    }
+
+    fn buyer(&self, customer: &str, subscribed: bool) -> Result<(), DemoError> {
+        let statement = json!({ "customer": customer, "subscribed": subscribed });
+        let statement = serde_json::from_value(statement).map_err(sandbox_error)?;
+        self.sandbox
+            .change(Change::BuyerStated { statement })
+            .map_err(sandbox_error)
+    }
+
+    fn foreign(&self, usage: Value) -> Result<(), DemoError> {
+        let usage = serde_json::from_value(usage).map_err(sandbox_error)?;
+        self.sandbox
+            .change(Change::ForeignUsageReported { usage })
+            .map_err(sandbox_error)
+    }
+
+    /// Entries that are not what AWS gave a receipt for, in words.
+    async fn unsettled(&self) -> Result<Vec<String>, DemoError> {
+        let ledger = self.ledger().await?;
+        let mut lines = Vec::new();
+        for key in ledger.keys.values() {
+            let open = key.entries.iter().filter(|entry| entry.state != EntryState::Accepted);
+            lines.extend(open.map(|entry| {
+                let observed = entry
+                    .observed
+                    .map_or_else(String::new, |units| format!(", {units} observed at AWS"));
+                format!(
+                    "{}, hour {}: {} units {}{observed}",
+                    key.name(),
+                    entry.hour,
+                    entry.quantity,
+                    entry.state
+                )
+            }));
+        }
+        if lines.is_empty() {
+            lines.push("every entry is ACCEPTED".to_owned());
+        }
+        Ok(lines)
+    }
+
+    /// Prints the newest report of a day, as people read it.
+    async fn report(&self) -> Result<(), DemoError> {
+        let listed = self.seller.get("reconciliations").await?;
+        let newest = listed["data"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|report| report["scope"] == "DAY");
+        let id = newest
+            .and_then(|report| report["id"].as_str())
+            .unwrap_or_default()
+            .to_owned();
+        print::page(
+            &self
+                .seller
+                .get_text(&format!("reconciliations/{id}?format=text"))
+                .await?,
+        );
+        Ok(())
+    }
+
+    async fn ledger(&self) -> Result<Ledger, DemoError> {
+        let sdk = functions::sdk(&self.sandbox.addresses().aws, functions::REGION).await;
+        let client = aws_sdk_dynamodb::Client::new(&sdk);
+        Ledger::read(&client, &self.sandbox.marketplace())
+            .await
+            .map_err(sandbox_error)
+    }
+
     /// The newest run of a bill, in words.
     async fn run(&self, bill: &str) -> Result<String, DemoError> {
         let run = self.seller.get(&format!("integrationruns/Bill/latest/{bill}")).await?;
@@ -132,11 +216,7 @@ impl Stage<'_> {
             .get("integrationdestinations/marketplace/usageReport")
             .await?;
         print::report(&report);
-        let sdk = functions::sdk(&self.sandbox.addresses().aws, functions::REGION).await;
-        let client = aws_sdk_dynamodb::Client::new(&sdk);
-        let ledger = Ledger::read(&client, &self.sandbox.marketplace())
-            .await
-            .map_err(sandbox_error)?;
+        let ledger = self.ledger().await?;
         let reckoned = print::billed(&self.reckoning, &ledger);
         let held = print::laws(&ledger.laws(Rest::Quiet));
         print::requests(&self.sandbox.requests());

@@ -24,6 +24,13 @@ pub(super) fn result(text: &str) {
     println!("              → {text}");
 }
 
+/// A page for people, set off from the steps.
+pub(super) fn page(text: &str) {
+    println!();
+    text.lines().for_each(|line| println!("    | {line}"));
+    println!();
+}
+
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{DemoError, Stage};
 
 /// How many steps there are.
-pub(super) const STEPS: usize = 11;
+pub(super) const STEPS: usize = 17;
 
 const PRODUCT: &str = "3mgmp9q6okn47u0rgmzzjdi9k";
 const API_CALLS: &str = "m3BillAgg1";
@@ -20,6 +20,8 @@ const GLOBEX_BILL: &str = "480d317e-2030-416b-b64b-c07577c418b4";
 const ACME_AWS_ACCOUNT: &str = "111122223333";
 const GLOBEX_AWS_ACCOUNT: &str = "444455556666";
 const GLOBEX_LICENSE: &str = "arn:aws:license-manager::294406891311:license:l-e52ca6f38bf84d0fafb8802ca15ac11a";
+/// So late that the hourly looks find nothing, and the run at eleven does.
+const EVENTS_LATE_SECONDS: u32 = 60_600;
 const NAME: &str = "AWS Marketplace bills";
 
 /// The same rules, told to the reckoning that knows nothing of Outbill.
@@ -83,7 +85,9 @@ pub(super) async fn play(stage: &mut Stage<'_>) -> Result<(), DemoError> {
     outage(stage).await?;
     decreases(stage).await?;
     license(stage).await?;
-    end_of_day(stage).await
+    end_of_day(stage).await?;
+    troubled_evening(stage).await?;
+    reconciliation(stage).await
 }
 
 async fn set_up(stage: &mut Stage<'_>) -> Result<(), DemoError> {
@@ -104,7 +108,7 @@ async fn set_up(stage: &mut Stage<'_>) -> Result<(), DemoError> {
             let credential = stage.seller.post("integrationcredentials", &credential).await?;
             let configuration = json!({
                 "entityType": "Bill", "destination": "AWS", "name": NAME, "integrationCredentialsId": credential["id"],
-                "configData": { "splitUsageLineItems": "ITEM_PER_AGGREGATION", "excludedLineItemTypes": ["CREDIT_MEMO"] },
+                "configData": { "splitUsageLineItems": "ITEM_PER_AGGREGATION", "excludedLineItemTypes": ["CREDIT_MEMO"], "awsMarketplaceCloudtrailChecks": true },
             });
             stage.seller.post("integrationconfigs", &configuration).await?
         }
@@ -241,5 +245,57 @@ async fn end_of_day(stage: &mut Stage<'_>) -> Result<(), DemoError> {
     stage.bill(&acme(6, "26000", "5000")).await?;
     stage.until("2025-06-10T17:02:00Z").await?;
     stage.result(&format!("17:01, the last tick: AWS bills {} units", stage.billed()));
+    Ok(())
+}
+
+/// What nobody can repair by sending again: an answer that is lost for good, a buyer who is suspended meanwhile, and another program.
+async fn troubled_evening(stage: &mut Stage<'_>) -> Result<(), DemoError> {
+    stage.until("2025-06-10T18:05:00Z").await?;
+    stage.trail(json!({ "delaySeconds": EVENTS_LATE_SECONDS }))?;
+    stage.switches(json!({ "identicalRepeat": "DuplicateRecord" }))?;
+    stage.say("A bad evening. API calls rise to 27,000.00; AWS's answer is lost, and it calls the repeat a duplicate.");
+    stage.faults(json!([{ "service": "metering", "kind": "lost-answer", "times": 1 }]))?;
+    stage.bill(&acme(7, "27000", "5000")).await?;
+    stage.result(&format!("run {}", stage.run(ACME_BILL).await?));
+    stage.say("Globex rises by 200.00. The answer is lost, and before the repeat the buyer is suspended: nobody knows what AWS holds.");
+    stage.faults(json!([
+        { "service": "metering", "kind": "lost-answer", "times": 1 },
+        { "service": "metering", "kind": "lost-request", "times": 100 },
+    ]))?;
+    stage.bill(&globex(2, "903.33", "-200")).await?;
+    stage.faults(json!([]))?;
+    stage.buyer(GLOBEX_AWS_ACCOUNT, false)?;
+    stage.until("2025-06-10T19:02:00Z").await?;
+    stage.buyer(GLOBEX_AWS_ACCOUNT, true)?;
+    stage.result(&format!("run {}", stage.run(GLOBEX_BILL).await?));
+    stage.say("And another program of the seller's reports 30,000 units of Acme's storage.");
+    stage.foreign(json!({
+        "region": "us-east-1", "productCode": PRODUCT, "customer": ACME_AWS_ACCOUNT, "dimension": STORAGE,
+        "hour": "2025-06-10T18:00:00Z", "at": "2025-06-10T18:08:00Z", "quantity": 30_000,
+    }))?;
+    stage.result(&format!("AWS bills {} units", stage.billed()));
+    Ok(())
+}
+
+async fn reconciliation(stage: &mut Stage<'_>) -> Result<(), DemoError> {
+    stage.until("2025-06-11T10:58:00Z").await?;
+    stage.say("The next morning: CloudTrail has caught up. The ledger still knows nothing of it.");
+    for line in stage.unsettled().await? {
+        stage.result(&line);
+    }
+    stage.until("2025-06-11T11:00:00Z").await?;
+    stage.say("11:00: the reconcile function compares the day with what AWS itself recorded.");
+    stage.report().await?;
+    for line in stage.unsettled().await? {
+        stage.result(&line);
+    }
+    stage.until("2025-06-11T11:10:00Z").await?;
+    stage.say("The next bill: 500.00 more for API calls, and storage at 6,500.00. What the other program reported is not billed again.");
+    stage.bill(&acme(8, "27500", "6500")).await?;
+    stage.result(&format!(
+        "run {}; AWS bills {} units",
+        stage.run(ACME_BILL).await?,
+        stage.billed()
+    ));
     Ok(())
 }

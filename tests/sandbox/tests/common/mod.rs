@@ -42,6 +42,7 @@ pub async fn sandbox_with(
                 }
                 .boxed()
             }),
+            reconcile: sandbox::no_reconcile(),
             api: axum::Router::new().fallback(async || "the API"),
         })
     };

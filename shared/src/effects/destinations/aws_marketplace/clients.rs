@@ -17,6 +17,9 @@ use crate::values::entry::Connection;
 /// AWS answers a metering call within a second or two; after this it has not.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+//= https://docs.aws.amazon.com/general/latest/gr/aws-marketplace.html
+//# BatchMeterUsage: 10 requests per second, per account and region
+const CALLS_PER_SECOND: u32 = 10;
 pub(super) const SESSION_NAME: &str = "outbill";
 /// The account whose quota the functions' own role uses.
 const OWN_ACCOUNT: &str = "own";
@@ -72,7 +75,7 @@ impl AwsMarketplace {
             let pace = kept
                 .paces
                 .entry((account, connection.region.clone()))
-                .or_insert_with(|| Arc::new(Pace::new()))
+                .or_insert_with(|| Arc::new(Pace::new(CALLS_PER_SECOND)))
                 .clone();
             (kept.clients.get(&client_name).cloned(), pace)
         };

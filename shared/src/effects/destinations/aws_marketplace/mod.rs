@@ -9,7 +9,7 @@
 pub mod check;
 mod clients;
 mod exchange;
-mod pace;
+pub(crate) mod pace;
 mod request;
 mod verdict;
 

@@ -1,4 +1,4 @@
-//! AWS's quota, kept: a token bucket of ten calls a second.
+//! AWS's quotas, kept: a token bucket of so many calls a second.
 
 use std::time::Duration;
 
@@ -7,32 +7,30 @@ use tokio::time::Instant;
 
 use crate::effects::random::Random;
 
-//= https://docs.aws.amazon.com/general/latest/gr/aws-marketplace.html
-//# BatchMeterUsage: 10 requests per second, per account and region
-const CALLS_PER_SECOND: u32 = 10;
-
-/// Spaces calls by a tenth of a second, after a burst of ten.
+/// Spaces calls evenly, after a burst of what one second allows.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
+    spacing: Duration,
     /// When a bucket that was left alone would have been full again.
     full_at: Mutex<Instant>,
 }
 
 impl Pace {
-    pub(super) fn new() -> Pace {
+    /// So many calls a second; 0 counts as 1.
+    pub(crate) fn new(calls_per_second: u32) -> Pace {
         Pace {
+            spacing: Duration::from_secs(1) / calls_per_second.max(1),
             full_at: Mutex::new(Instant::now()),
         }
     }
 
     /// Waits for the caller's turn.
-    pub(super) async fn turn(&self) {
-        let spacing = Duration::from_secs(1) / CALLS_PER_SECOND;
+    pub(crate) async fn turn(&self) {
         let burst = Duration::from_secs(1);
         let start = {
             let mut full_at = self.full_at.lock().await;
             let now = Instant::now();
-            let next = (*full_at).max(now) + spacing;
+            let next = (*full_at).max(now) + self.spacing;
             *full_at = next;
             (next.checked_sub(burst)).unwrap_or(now)
         };
@@ -41,7 +39,7 @@ impl Pace {
 }
 
 /// A pause that doubles with each try, and differs between workers.
-pub(super) fn jittered(pause: Duration, tries: u32, random: &Random) -> Duration {
+pub(crate) fn jittered(pause: Duration, tries: u32, random: &Random) -> Duration {
     let doubled = pause.saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1)));
     let thousandths = 500_u32.saturating_add(random.below(1000));
     doubled.saturating_mul(thousandths) / 1000
@@ -53,7 +51,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ten_at_once_and_then_ten_a_second() {
-        let pace = Pace::new();
+        let pace = Pace::new(10);
         let start = Instant::now();
         for _ in 0..10 {
             pace.turn().await;

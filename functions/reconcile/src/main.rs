@@ -1,0 +1,39 @@
+//! Cold start of the reconcile function.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use outbill::{Environment, Outbill};
+use reconcile::Event;
+
+/// What is left of an invocation's time when it stops: progress is durable, and the next invocation goes on from it.
+const TIME_LEFT: Duration = Duration::from_secs(15);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let environment =
+        Environment::read(|name| std::env::var(name).ok()).context("the function's environment is incomplete")?;
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(&environment.log).context("OUTBILL_LOG is no tracing filter")?;
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .without_time()
+        .init();
+    let outbill = Outbill::connect(&outbill::outbill::sdk_config().await, &environment);
+    let handler = service_fn(|event: LambdaEvent<Event>| async {
+        let time = event.context.deadline().duration_since(std::time::SystemTime::now());
+        let time = time.unwrap_or_default().saturating_sub(TIME_LEFT);
+        let work = reconcile::handle(&outbill, event.payload, Timestamp::now());
+        match tokio::time::timeout(time, work).await {
+            Ok(done) => done.map_err(Error::from),
+            Err(_) => {
+                tracing::info!("the time of this invocation is up; the next one goes on");
+                Ok(())
+            }
+        }
+    });
+    lambda_runtime::run(handler).await
+}

@@ -1,0 +1,171 @@
+use super::*;
+
+fn discrepancy(
+    why: Why,
+    amendment: Amendment,
+    logged: Option<(EntryState, Units)>,
+    received: Option<Units>,
+) -> Discrepancy {
+    let at: Timestamp = "2025-06-10T10:05:00Z".parse().unwrap();
+    Discrepancy {
+        dimension: "p-d".into(),
+        customer: "111122223333".into(),
+        key: KeyHash::try_from("0".repeat(32)).unwrap(),
+        hour: "2025-06-10T10".parse().unwrap(),
+        logged: logged.map(|(state, quantity)| Logged {
+            state,
+            quantity,
+            observed: None,
+            metering_record_id: None,
+            last_attempt_at: at,
+        }),
+        received: received.map(|quantity| Received {
+            quantity,
+            event_id: "e".into(),
+            at,
+            metering_record_id: None,
+        }),
+        amendment,
+        why,
+        reason: why.to_string(),
+        at,
+        key_after: Some(KeyAfter {
+            total: 11,
+            committed: 7,
+            delta: 4,
+        }),
+    }
+}
+
+fn report(status: Status, tally: Tally, unchecked: &[&str]) -> Reconciliation {
+    Reconciliation {
+        id: "r".into(),
+        organization: OrganizationId::new("o").unwrap(),
+        configuration: ConfigurationId::new("c").unwrap(),
+        date: "2025-06-10".parse().unwrap(),
+        scope: Scope::Day,
+        asked_by: None,
+        status,
+        created: "2025-06-11T11:00:00Z".parse().unwrap(),
+        completed: "2025-06-11T11:00:01Z".parse().ok(),
+        unchecked: unchecked.iter().map(|reason| (*reason).to_owned()).collect(),
+        tally,
+        progress: None,
+    }
+}
+
+#[test]
+fn only_what_was_checked_and_agrees_reads_as_a_match() {
+    let check = |unchecked: &[&str], events: u64, listed: &[Discrepancy], expect: Status| {
+        let unchecked: Vec<String> = unchecked.iter().map(|reason| (*reason).to_owned()).collect();
+        let tally = Tally {
+            events,
+            ..Tally::default()
+        };
+        assert_eq!(
+            conclude(&unchecked, &tally, listed),
+            expect,
+            "{unchecked:?} {events} {listed:?}"
+        );
+    };
+    let found = |why, amendment| discrepancy(why, amendment, Some((EntryState::Unknown, 7)), Some(7));
+    check(&[], 0, &[], Status::Matches);
+    check(&[], 3, &[], Status::Matches);
+    check(&["no store"], 0, &[], Status::NotChecked);
+    check(&["an element is missing"], 3, &[], Status::PartlyChecked);
+    check(&[], 3, &[found(Why::AnswerLost, Amendment::Accept)], Status::Corrected);
+    check(&[], 3, &[found(Why::NotAtAws, Amendment::Release)], Status::Corrected);
+    check(
+        &[],
+        3,
+        &[found(Why::ReceiptUnseen, Amendment::MarkUnverified)],
+        Status::Differs,
+    );
+    check(&[], 3, &[found(Why::BeforeAdoption, Amendment::None)], Status::Differs);
+    check(&[], 3, &[found(Why::Contradiction, Amendment::None)], Status::Differs);
+    for why in [
+        Why::TooSoon,
+        Why::NoControl,
+        Why::Hidden,
+        Why::NotRead,
+        Why::ConflictOpen,
+    ] {
+        let listed = [found(Why::AnswerLost, Amendment::Accept), found(why, Amendment::None)];
+        check(&[], 3, &listed, Status::PartlyChecked);
+    }
+}
+
+#[test]
+fn a_line_says_what_was_logged_received_and_corrected() {
+    let date = "2025-06-10".parse().unwrap();
+    let check = |found: Discrepancy, expect: (Units, Units, Units)| {
+        let mut tally = Tally::default();
+        tally.differ(&found, date);
+        let line = tally.dimensions["p-d"];
+        assert_eq!((line.logged, line.received, line.corrected), expect, "{found:?}");
+        let mut of_another_day = Tally::default();
+        of_another_day.differ(&found, "2025-06-09".parse().unwrap());
+        assert!(of_another_day.dimensions.is_empty() && of_another_day.discrepancies.len() == 1);
+    };
+    use EntryState::*;
+    check(
+        discrepancy(Why::AnswerLost, Amendment::Accept, Some((Pending, 7)), Some(7)),
+        (0, 7, 7),
+    );
+    check(
+        discrepancy(Why::ForeignReporter, Amendment::Adopt(5), None, Some(5)),
+        (0, 5, 5),
+    );
+    check(
+        discrepancy(Why::OtherQuantity, Amendment::Observe(5), Some((Accepted, 7)), Some(5)),
+        (7, 5, -2),
+    );
+    check(
+        discrepancy(Why::ReceiptUnseen, Amendment::MarkUnverified, Some((Accepted, 7)), None),
+        (7, 0, 0),
+    );
+    check(
+        discrepancy(Why::BeforeAdoption, Amendment::None, None, Some(5)),
+        (0, 5, 0),
+    );
+    check(
+        discrepancy(Why::NotAtAws, Amendment::Release, Some((Unknown, 7)), None),
+        (0, 0, 0),
+    );
+}
+
+#[test]
+fn the_page_says_both_sides_and_why() {
+    let found = discrepancy(
+        Why::AnswerLost,
+        Amendment::Accept,
+        Some((EntryState::Unknown, 7)),
+        Some(7),
+    );
+    let mut tally = Tally {
+        events: 2,
+        ..Tally::default()
+    };
+    tally.agree("p-d", 13);
+    tally.differ(&found, "2025-06-10".parse().unwrap());
+    let page = text(&report(Status::Corrected, tally.clone(), &[]), &[found]);
+    for expect in [
+        "CORRECTED: the ledger and CloudTrail differed, and the ledger was amended",
+        "p-d                    13              20               7               7",
+        "ledger      7 units, UNKNOWN",
+        "CloudTrail  7 units, accepted at 2025-06-10T10:05:00Z (event e)",
+        "its answer was lost",
+        "11 owed, 7 committed: 4 units are sent with the next claim",
+    ] {
+        assert!(page.contains(expect), "{page}\nlacks {expect}");
+    }
+    let page = text(
+        &report(Status::NotChecked, Tally::default(), &["the store is stopped"]),
+        &[],
+    );
+    assert!(page.contains("nothing could be checked, so this is no match"), "{page}");
+    assert!(
+        page.contains("- the store is stopped") && page.contains("None were found in what was checked"),
+        "{page}"
+    );
+}

@@ -1,0 +1,156 @@
+//! The hourly look at what AWS still takes: repair is cheapest while the window is open.
+//!
+//! Entries that are pending, in conflict, unknown or without a record in CloudTrail are looked for there, in the time in which they were sent.
+//! Money whose window closes soon is an alarm, whether CloudTrail is checked or not.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::day::{self, begun};
+use super::desk::Desk;
+use super::settle::Alarm;
+use super::{ReconcileError, checked, opened, report};
+use crate::Outbill;
+use crate::decisions::comparison::stretch_of;
+use crate::decisions::report::{Reconciliation, Scope};
+use crate::effects::ledger::{Ledger, TrailList};
+use crate::effects::table::StoreError;
+use crate::values::configuration::IntegrationConfiguration;
+use crate::values::entry::{Entry, EntryState};
+use crate::values::hour::Hour;
+use crate::values::trail::Stretch;
+use crate::values::usage_key::KeyHash;
+
+/// Money whose window closes within this time is an alarm.
+const CLOSES_SOON_HOURS: i64 = 3;
+/// An attempt is looked for from this age on: CloudTrail shows nothing sooner.
+const LOOKED_FOR_AFTER_MINUTES: i64 = 5;
+const KIND: &str = "WINDOW_CLOSES_SOON";
+
+/// Looks, for every configuration that checks CloudTrail; and raises the alarms of all.
+pub(super) async fn all(outbill: &Outbill, now: Timestamp) -> Result<(), ReconcileError> {
+    let pending = pending(outbill).await?;
+    for configuration in checked(outbill).await? {
+        if let Err(error) = look(outbill, &configuration, &pending, now).await {
+            report(configuration.id.as_str(), &error);
+        }
+    }
+    // Read anew: what was just repaired is no alarm.
+    let names: Vec<(KeyHash, Hour)> = pending.iter().map(|entry| (entry.key.hash(), entry.hour)).collect();
+    for entry in outbill.ledger.entries(&names).await?.into_values() {
+        alarm(outbill, &entry, now).await?;
+    }
+    for configuration in checked(outbill).await? {
+        let id = &configuration.id;
+        if let Ok(desk) = Desk::set_up(outbill, &configuration.organization, id, now).await? {
+            for entry in open(&desk).await? {
+                alarm(outbill, &entry, now).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every pending entry.
+async fn pending(outbill: &Outbill) -> Result<Vec<Entry>, StoreError> {
+    let mut found = Vec::new();
+    for shard in Ledger::work_shards() {
+        let mut start = None;
+        loop {
+            let page = outbill.ledger.work(shard, start).await?;
+            let entries = outbill.ledger.entries(&page.entries).await?;
+            found.extend(entries.into_values().filter(|entry| entry.state == EntryState::Pending));
+            start = page.next;
+            if start.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The entries that wait for evidence and that AWS still takes.
+pub(super) async fn open(desk: &Desk<'_>) -> Result<Vec<Entry>, StoreError> {
+    const WINDOW_HOURS: i64 = -31;
+    let from = Hour::containing(day::hours(desk.now, WINDOW_HOURS));
+    let until = Hour::containing(day::hours(desk.now, 2));
+    let listed = day::listed(desk, TrailList::Open, (from, until)).await?;
+    Ok(listed.into_iter().filter(|entry| is_watched(entry, desk.now)).collect())
+}
+
+fn is_watched(entry: &Entry, now: Timestamp) -> bool {
+    let waits = match entry.state {
+        EntryState::Pending | EntryState::Conflict | EntryState::Unknown => true,
+        EntryState::Accepted => entry.is_unverified(),
+        EntryState::Adopted | EntryState::Refused | EntryState::Released => false,
+    };
+    waits && now < entry.hour.closes_at()
+}
+
+/// One configuration's look: a reconciliation of its own, which is reported if it amends anything.
+async fn look(
+    outbill: &Outbill,
+    configuration: &IntegrationConfiguration,
+    pending: &[Entry],
+    now: Timestamp,
+) -> Result<(), ReconcileError> {
+    let organization = &configuration.organization;
+    let Ok(desk) = Desk::set_up(outbill, organization, &configuration.id, now).await? else {
+        return Ok(());
+    };
+    let is_old = |entry: &Entry| {
+        now.duration_since(entry.last_attempt_at()) >= SignedDuration::from_mins(LOOKED_FOR_AFTER_MINUTES)
+    };
+    let own = pending
+        .iter()
+        .filter(|entry| desk.looks_after(entry) && is_watched(entry, now));
+    let mut watched: Vec<Entry> = own.cloned().collect();
+    watched.extend(open(&desk).await?);
+    let stretches = watched.iter().filter(|entry| is_old(entry)).map(|entry| Stretch {
+        from: stretch_of(entry).from,
+        until: now,
+    });
+    let plan = Stretch::joined(stretches.collect());
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let look = Reconciliation {
+        scope: Scope::Window,
+        progress: Some(begun(plan)),
+        ..opened(outbill, organization, &configuration.id, today, None, now)
+    };
+    outbill.reconciliations.create(&look).await?;
+    day::go_on(outbill, organization, &look.id, now).await
+}
+
+/// Tells somebody of money that AWS will refuse soon.
+async fn alarm(outbill: &Outbill, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+    let closes_at = entry.hour.closes_at();
+    let left = closes_at.duration_since(now);
+    if !is_watched(entry, now) || left > SignedDuration::from_hours(CLOSES_SOON_HOURS) {
+        return Ok(());
+    }
+    let origin = &entry.origin;
+    let dimension = format!("{}-{}", origin.connection.product_code, entry.key.dimension);
+    let customer = entry.key.buyer.customer();
+    let message = format!(
+        "{} units of {dimension} of buyer {customer} for hour {}:00Z are {}: AWS takes them until {closes_at} and not later. {}",
+        entry.quantity,
+        entry.hour,
+        entry.state,
+        entry.reason.as_deref().unwrap_or("AWS has not answered yet")
+    );
+    let alarm = Alarm {
+        organization: &origin.connection.organization,
+        configuration: &origin.configuration,
+        kind: KIND,
+        name: format!("{KIND}#{}#{}", entry.key.hash(), entry.hour),
+        message,
+        about: json!({
+            "dimension": dimension, "customer": customer, "hour": format!("{}:00:00Z", entry.hour), "quantity": entry.quantity,
+            "state": entry.state, "closesAt": closes_at, "integrationRunId": origin.run, "billId": origin.bill.bill,
+        }),
+    };
+    alarm.raise(outbill, now).await
+}
