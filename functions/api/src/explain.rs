@@ -57,11 +57,11 @@ pub(crate) async fn explain(call: Call, query: Query) -> Result<Json<Value>, Api
 
 fn show_key(bill: &BillReference, key: &ExplainedKey) -> Value {
     let (history, explanation) = (&key.history, &key.explanation);
-    let accepted = history
+    let held = history
         .entries
         .iter()
-        .filter(|entry| entry.state == EntryState::Accepted);
-    let at_aws: Units = accepted.map(Entry::committed).sum();
+        .filter(|entry| matches!(entry.state, EntryState::Accepted | EntryState::Adopted));
+    let at_aws: Units = held.map(Entry::committed).sum();
     let list = |list: Vec<Value>| Value::Array(list);
     pending::usage_key(&key.touched.key, key.touched.dimension_name())
         .with("units", explanation.units)

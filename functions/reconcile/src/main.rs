@@ -23,10 +23,11 @@ async fn main() -> Result<(), Error> {
         .without_time()
         .init();
     let outbill = Outbill::connect(&outbill::outbill::sdk_config().await, &environment);
-    let handler = service_fn(|event: LambdaEvent<Event>| async {
+    let outbill = &outbill;
+    let handler = service_fn(|event: LambdaEvent<Event>| async move {
         let time = event.context.deadline().duration_since(std::time::SystemTime::now());
         let time = time.unwrap_or_default().saturating_sub(TIME_LEFT);
-        let work = reconcile::handle(&outbill, event.payload, Timestamp::now());
+        let work = reconcile::handle(outbill, event.payload, Timestamp::now());
         match tokio::time::timeout(time, work).await {
             Ok(done) => done.map_err(Error::from),
             Err(_) => {

@@ -317,6 +317,7 @@ impl Day {
             metering_record_id: Some(format!("record-{place}")),
             observed: None,
             reason: None,
+            resolution: None,
             attempted_at: None,
             seen_event: None,
             unseen_since: None,

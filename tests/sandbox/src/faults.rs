@@ -247,6 +247,7 @@ impl Faults {
                     FaultKind::TooManyQueries => action == "StartQuery",
                     FaultKind::Throttle
                     | FaultKind::Error
+                    | FaultKind::UnmodelledError
                     | FaultKind::AccessDenied
                     | FaultKind::LostRequest
                     | FaultKind::LostAnswer
