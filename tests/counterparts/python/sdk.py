@@ -264,6 +264,10 @@ def what_m3ter_does_not_have(configuration):
     refused(404, lambda: raw("post", f"{pending}/none/resolve", {"as": "ACCEPTED", "reason": "seen"}), "none")
     refused(404, lambda: raw("post", f"{pending}/none/unblock", {"reason": "mended"}), "none")
     assert raw("post", "externalmappings/import")["done"] is True
+    assert raw("get", "reconciliations")["data"] == []
+    refused(404, lambda: raw("get", "reconciliations/none"), "none")
+    day = {"date": "2025-06-10", "integrationConfigId": configuration}
+    refused(400, lambda: raw("post", "reconciliations", day), "awsMarketplaceCloudtrailChecks")
     key = control("/webhook")["key"]
     event = {"eventName": "billing.bill.updated", "m3terEvent": {"eventData": {"newDto": {"id": "bill-3"}}}}
     path = f"/organizations/{ORGANIZATION}/m3ter/events"
