@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::bill::Bill;
 use crate::logs;
-use crate::set_up::{self, ACME, ACME_AWS_ACCOUNT, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, INITECH_CUSTOMER};
+use crate::set_up::{self, ACME, ACME_AWS_ACCOUNT};
 use crate::watch::Watch;
 use crate::{message, per_bill};
 
@@ -564,24 +564,6 @@ impl Scene {
         let ledger = self.ledger().await;
         let wrong = self.watch.look(&ledger, rest);
         assert!(wrong.is_empty(), "{wrong:#?}");
-    }
-
-    /// What no line of a log may hold: the seller's secrets, and who the buyers are.
-    pub fn never_logged(&self) -> Vec<String> {
-        let key = self.sandbox.access_key();
-        let basic = STANDARD.encode(format!("{}:{}", key.access_key_id, key.api_secret));
-        let buyers = [ACME_AWS_ACCOUNT, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, INITECH_CUSTOMER].map(str::to_owned);
-        let secrets = [key.api_secret.clone(), basic, self.seller.token().to_owned()];
-        secrets.into_iter().chain(buyers).collect()
-    }
-
-    /// Tries to get a token with another secret.
-    pub async fn log_in_again(&self, secret: &str) -> Result<Seller, CallError> {
-        let key = AccessKey {
-            api_secret: secret.to_owned(),
-            ..self.sandbox.access_key().clone()
-        };
-        Seller::log_in(&self.sandbox.addresses().api, &key).await
     }
 
     /// The end of every test: nothing is under way, all laws hold at rest, and nothing secret was logged.
