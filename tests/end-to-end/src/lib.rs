@@ -8,12 +8,14 @@
 pub mod bill;
 pub mod logs;
 pub mod message;
+mod run;
 pub mod scene;
 pub mod set_up;
 mod watch;
 
 pub use bill::{Bill, Line, bill, line, usage};
-pub use scene::{Run, Scene};
+pub use run::Run;
+pub use scene::Scene;
 pub use set_up::{
     ACME, ACME_AWS_ACCOUNT, DIMENSION, GLOBEX, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, INITECH, INITECH_CUSTOMER, PRODUCT,
     and, dimension, per_aggregation, per_bill, per_product,

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::bill::Bill;
 use crate::logs;
+use crate::run::Run;
 use crate::set_up::{self, ACME, ACME_AWS_ACCOUNT};
 use crate::watch::Watch;
 use crate::{message, per_bill};
@@ -37,16 +38,6 @@ pub struct Scene {
     dispatch: Dispatch,
     ledger: aws_sdk_dynamodb::Client,
     watch: Watch,
-}
-
-/// An integration run as the API shows it.
-#[derive(Debug, Clone)]
-pub struct Run {
-    pub id: String,
-    pub status: String,
-    /// Empty if there is none.
-    pub error: String,
-    pub json: Value,
 }
 
 impl Scene {
@@ -598,18 +589,6 @@ impl Scene {
 fn named(entities: &[Value]) -> Vec<(String, Value)> {
     let id = |entity: &Value| entity["id"].as_str().expect("an id").to_owned();
     entities.iter().map(|entity| (id(entity), entity.clone())).collect()
-}
-
-impl Run {
-    fn of(json: &Value) -> Run {
-        let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
-        Run {
-            id: text("id"),
-            status: text("status"),
-            error: text("error"),
-            json: json.clone(),
-        }
-    }
 }
 
 fn at(instant: &str) -> Timestamp {
