@@ -97,7 +97,12 @@ async fn a_conflict_is_settled_within_the_hour_in_which_cloudtrail_shows_the_oth
     );
     scene.assert_billed(&[acme(TEN, 7), acme(ELEVEN, 10_096)]);
     // The look says what it did; the day before is compared at eleven.
-    let scopes: Vec<Value> = scene.reports().await.iter().map(|report| report["scope"].clone()).collect();
+    let scopes: Vec<Value> = scene
+        .reports()
+        .await
+        .iter()
+        .map(|report| report["scope"].clone())
+        .collect();
     assert_eq!(scopes, ["DAY", "WINDOW"]);
     scene.end().await;
 }
@@ -304,7 +309,7 @@ async fn a_day_that_could_not_be_checked_never_reads_as_a_match() {
         (store("ENABLED", data), None, "NOT_CHECKED", "selectors"),
         (
             store("ENABLED", management),
-            Some(Fault::new(Service::CloudTrail, FaultKind::AccessDenied, 1)),
+            Some(Fault::new(Service::CloudTrail, FaultKind::AccessDenied, 5)),
             "NOT_CHECKED",
             "AccessDeniedException",
         ),
@@ -322,7 +327,8 @@ async fn a_day_that_could_not_be_checked_never_reads_as_a_match() {
                 .clone()
         };
         let (report, other) = (of(&scene.configuration), of(&healthy));
-        assert_eq!(report["status"], status, "{report:#}");
+        let left = scene.sandbox.requests();
+        assert_eq!(report["status"], status, "{left:?} {report:#}");
         assert!(report["unchecked"].to_string().contains(reason), "{report:#}");
         // One configuration's failure does not stop another's.
         assert_eq!(other["status"], "MATCHES", "{other:#}");
@@ -369,7 +375,12 @@ async fn twice_in_parallel_or_interrupted_anywhere_it_amends_once() {
         scene.sandbox.invoke_reconcile(json!({ "continue": {} })),
         scene.sandbox.invoke_reconcile(json!({ "continue": {} }))
     );
-    for report in scene.reports().await.iter().filter(|report| report["date"] == DAY && report["scope"] == "DAY") {
+    for report in scene
+        .reports()
+        .await
+        .iter()
+        .filter(|report| report["date"] == DAY && report["scope"] == "DAY")
+    {
         assert_eq!(report["dimensions"][0]["received"], 10_603, "{report:#}");
         assert!(
             ["MATCHES", "CORRECTED"].contains(&report["status"].as_str().unwrap()),
