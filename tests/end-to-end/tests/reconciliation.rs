@@ -309,7 +309,7 @@ async fn a_day_that_could_not_be_checked_never_reads_as_a_match() {
         (store("ENABLED", data), None, "NOT_CHECKED", "selectors"),
         (
             store("ENABLED", management),
-            Some(Fault::new(Service::CloudTrail, FaultKind::AccessDenied, 1)),
+            Some(Fault::new(Service::CloudTrail, FaultKind::AccessDenied, 5)),
             "NOT_CHECKED",
             "AccessDeniedException",
         ),
@@ -327,7 +327,8 @@ async fn a_day_that_could_not_be_checked_never_reads_as_a_match() {
                 .clone()
         };
         let (report, other) = (of(&scene.configuration), of(&healthy));
-        assert_eq!(report["status"], status, "{report:#}");
+        let left = scene.sandbox.requests();
+        assert_eq!(report["status"], status, "{left:?} {report:#}");
         assert!(report["unchecked"].to_string().contains(reason), "{report:#}");
         // One configuration's failure does not stop another's.
         assert_eq!(other["status"], "MATCHES", "{other:#}");

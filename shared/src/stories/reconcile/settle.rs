@@ -269,10 +269,7 @@ async fn settled(
 }
 
 async fn alarm(desk: &Desk<'_>, kind: &str, told: &Discrepancy) -> Result<(), StoreError> {
-    let message = format!(
-        "{} of buyer {}, hour {}:00Z: {}",
-        told.dimension, told.customer, told.hour, told.reason
-    );
+    let message = format!("{}, hour {}:00Z: {}", told.dimension, told.hour, told.reason);
     let about = json!({
         "dimension": told.dimension, "customer": told.customer, "hour": format!("{}:00:00Z", told.hour), "discrepancy": told,
     });
@@ -294,6 +291,7 @@ pub(super) struct Alarm<'a> {
     pub(super) kind: &'a str,
     /// Raised once under this name.
     pub(super) name: String,
+    /// For logs too: it names no buyer, whom `about` does.
     pub(super) message: String,
     pub(super) about: Value,
 }
@@ -315,7 +313,7 @@ impl Alarm<'_> {
         let event = json!({ "eventData": { "newDto": dto } });
         let name = IntegrationEvent::Perform.name();
         outbill.events.raise(self.organization, now, name, event).await?;
-        tracing::error!(alarm.kind = self.kind, "{}", self.message);
+        tracing::error!(alarm.kind = self.kind, alarm.name = self.name, "{}", self.message);
         store.alarmed(self.organization, &self.name, now).await
     }
 }

@@ -133,13 +133,15 @@ async fn alarm(outbill: &Outbill, entry: &Entry, now: Timestamp) -> Result<(), S
     }
     let origin = &entry.origin;
     let dimension = format!("{}-{}", origin.connection.product_code, entry.key.dimension);
-    let customer = entry.key.buyer.customer();
     let message = format!(
-        "{} units of {dimension} of buyer {customer} for hour {}:00Z are {}: AWS takes them until {closes_at} and not later. {}",
+        "{} units of {dimension} for hour {}:00Z are {}: AWS takes them until {closes_at} and not later. {}",
         entry.quantity,
         entry.hour,
         entry.state,
-        entry.reason.as_deref().unwrap_or("AWS has not answered yet")
+        entry.reason.as_deref().unwrap_or(match entry.state {
+            EntryState::Accepted => "AWS gave a receipt, and CloudTrail does not show the record",
+            _ => "AWS has not answered yet",
+        })
     );
     let alarm = Alarm {
         organization: &origin.connection.organization,
@@ -148,7 +150,7 @@ async fn alarm(outbill: &Outbill, entry: &Entry, now: Timestamp) -> Result<(), S
         name: format!("{KIND}#{}#{}", entry.key.hash(), entry.hour),
         message,
         about: json!({
-            "dimension": dimension, "customer": customer, "hour": format!("{}:00:00Z", entry.hour), "quantity": entry.quantity,
+            "dimension": dimension, "customer": entry.key.buyer.customer(), "hour": format!("{}:00:00Z", entry.hour), "quantity": entry.quantity,
             "state": entry.state, "closesAt": closes_at, "integrationRunId": origin.run, "billId": origin.bill.bill,
         }),
     };
