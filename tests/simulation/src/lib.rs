@@ -11,6 +11,7 @@ pub mod engine;
 pub mod history;
 pub mod network;
 pub mod play;
+mod queue;
 pub mod seller;
 pub mod shrink;
 pub mod stage;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::sqs::SqsEvent;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use marketplace::reckoning::Key;
@@ -27,6 +26,7 @@ use crate::aws::{Counts, SELLER};
 use crate::books::{EVIDENCE_SETTLES, NOTHING_IS_LEFT, OWED_IS_COUNTED, REPEATS_CHANGE_NOTHING, Violation};
 use crate::history::{History, Reconciles, Round, Step, Trail, WORKERS_MAX};
 use crate::network::Caller;
+use crate::queue::{Queued, event};
 use crate::seller::{CUSTOMERS, LICENSE, ORGANIZATION, PRODUCT, PRODUCT_IDS, Seller};
 use crate::stage::{Stage, Work};
 use crate::variant::Variant;
@@ -42,14 +42,6 @@ const CALM_TICKS: usize = 4;
 const RECONCILER: Caller = WORKERS_MAX;
 /// Days after which every reconciliation has evidence, or will never have.
 const EVIDENCE_DAYS: i64 = 4;
-
-/// A message of the queue.
-#[derive(Debug, Clone)]
-struct Queued {
-    id: u64,
-    body: Arc<str>,
-    receives: u32,
-}
 
 /// How a history ended.
 #[derive(Debug)]
@@ -589,16 +581,4 @@ impl Play {
         }
         Ok(())
     }
-}
-
-fn event(batch: &[Queued]) -> anyhow::Result<SqsEvent> {
-    let record = |queued: &Queued| {
-        json!({
-            "messageId": queued.id.to_string(), "body": &*queued.body, "messageAttributes": {},
-            "attributes": { "ApproximateReceiveCount": queued.receives.to_string() },
-        })
-    };
-    Ok(serde_json::from_value(
-        json!({ "Records": batch.iter().map(record).collect::<Vec<_>>() }),
-    )?)
 }
