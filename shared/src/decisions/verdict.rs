@@ -283,49 +283,6 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_decides_what_aws_left_open() {
-        use EntryState::{Accepted, Conflict, Pending, Refused, Released, Unknown};
-        let check = |state: EntryState, verdict: Verdict, expect: Result<Option<(EntryState, KeyEffect)>, Settled>| {
-            let found = resolved(&entry(state, 1, 0, Attempt::Ordinary), verdict);
-            let found = found.map(|transition| transition.map(|transition| (transition.state, transition.effect)));
-            assert_eq!(found, expect, "{state} {verdict:?}");
-        };
-        check(Unknown, Verdict::Accepted, Ok(Some((Accepted, KeyEffect::Nothing))));
-        check(Unknown, Verdict::Released, Ok(Some((Released, KeyEffect::Release))));
-        check(
-            Conflict,
-            Verdict::Accepted,
-            Ok(Some((Accepted, KeyEffect::SettleConflict))),
-        );
-        check(
-            Conflict,
-            Verdict::Released,
-            Ok(Some((Released, KeyEffect::ReleaseConflict))),
-        );
-        for verdict in [Verdict::Accepted, Verdict::Released] {
-            check(Pending, verdict, Err(Settled::StillSent));
-        }
-        check(Accepted, Verdict::Accepted, Ok(None));
-        check(Refused, Verdict::Released, Ok(None));
-        check(Released, Verdict::Released, Ok(None));
-        check(Accepted, Verdict::Released, Err(Settled::ByAws(Accepted)));
-        check(Refused, Verdict::Accepted, Err(Settled::ByAws(Refused)));
-        let mut decided = entry(Released, 1, 0, Attempt::Ordinary);
-        decided.resolution = Some(Resolution {
-            verdict: Verdict::Released,
-            decided: ByHand {
-                by: "key".into(),
-                at: Timestamp::UNIX_EPOCH,
-                reason: "seen".into(),
-            },
-        });
-        assert_eq!(
-            resolved(&decided, Verdict::Accepted),
-            Err(Settled::ByOperator(Released))
-        );
-    }
-
-    #[test]
     fn every_row_of_the_verdict_table() {
         use EntryState::*;
         use KeyEffect::*;

@@ -8,7 +8,7 @@
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-use super::row::{Item, Row, RowBuilder, number, text};
+use super::row::{Item, Row, RowBuilder, number};
 use super::table::{Order, Page, PageRequest, Rows, StoreError, Table};
 use crate::decisions::report::{Discrepancy, Reconciliation};
 use crate::values::ids::{ConfigurationId, OrganizationId};
@@ -65,27 +65,26 @@ impl Reconciliations {
         Ok(())
     }
 
-    /// Claims a configuration's day for the schedule. False: it was scheduled before.
+    /// Claims a configuration's day for the schedule; gives the id under which it is scheduled: the given one, or that of the schedule that was
+    /// first. Whoever was first may have died before its report was there.
     pub async fn schedule(
         &self,
         organization: &OrganizationId,
         configuration: &ConfigurationId,
         date: Date,
         (id, now): (&str, Timestamp),
-    ) -> Result<bool, StoreError> {
-        let row = RowBuilder::new(
-            &format!("ORG#{organization}#RECONCILED"),
-            &format!("{date}#{configuration}"),
-        )
-        .text("reconciliation", id)
-        .number(super::table::EXPIRES_AT, expires_at(now));
-        self.0
-            .put_if(
-                row.build(),
-                "attribute_not_exists(PK) OR reconciliation = :id",
-                [(":id", text(id))],
-            )
-            .await
+    ) -> Result<String, StoreError> {
+        let (partition, day) = (
+            format!("ORG#{organization}#RECONCILED"),
+            format!("{date}#{configuration}"),
+        );
+        let row = RowBuilder::new(&partition, &day)
+            .text("reconciliation", id)
+            .number(super::table::EXPIRES_AT, expires_at(now));
+        self.0.put_if(row.build(), "attribute_not_exists(PK)", []).await?;
+        let scheduled = self.0.get(&partition, &day).await?;
+        let scheduled = scheduled.ok_or_else(|| StoreError::corrupt(format!("{partition} {day}"), "reconciliation"))?;
+        Row(&scheduled).parsed("reconciliation", |id| Some(id.to_owned()))
     }
 
     /// One, as it is now.

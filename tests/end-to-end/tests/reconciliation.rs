@@ -393,6 +393,28 @@ async fn twice_in_parallel_or_interrupted_anywhere_it_amends_once() {
 }
 
 #[tokio::test]
+async fn a_schedule_that_dies_before_its_report_is_there_is_made_good_by_its_repeat() {
+    let mut scene = checked().await;
+    scene.until("2025-06-11T10:50:00Z").await;
+    // The day is claimed for the schedule; the report cannot be written.
+    let fault = Fault {
+        action: Some("PutItem".to_owned()),
+        after: 1,
+        ..Fault::new(Service::DynamoDb, FaultKind::Error, u32::MAX)
+    };
+    scene.sandbox.faults(vec![fault]).unwrap();
+    scene.sandbox.invoke_reconcile(json!({ "daily": {} })).await;
+    scene.heal();
+    let of_the_day = |reports: Vec<Value>| reports.iter().filter(|report| report["date"] == DAY).count();
+    assert_eq!(of_the_day(scene.reports().await), 0);
+    for _ in 0..2 {
+        scene.sandbox.invoke_reconcile(json!({ "daily": {} })).await;
+        assert_eq!(of_the_day(scene.reports().await), 1);
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn the_api_asks_lists_and_shows() {
     let mut scene = checked().await;
     let unchecked = scene

@@ -222,3 +222,22 @@ async fn an_error_that_nobody_has_heard_of_is_passing() {
     assert!(scene.dead_letters().is_empty());
     scene.end().await;
 }
+
+/// Elsewhere: 20,206 instead of 10,103. CloudTrail was late, the day's total seemed short, and the "missing" amount went into a new hour.
+#[tokio::test]
+async fn an_event_that_is_merely_late_is_not_missing() {
+    for seconds_late in [15 * 60, 3 * 60 * 60, 2 * 24 * 60 * 60] {
+        let settings = and(per_bill(), json!({ "awsMarketplaceCloudtrailChecks": true }));
+        let mut scene = Scene::start_at("2025-06-10T22:50:00Z").await.with(settings).await;
+        scene.cloudtrail(json!({ "delaySeconds": seconds_late }));
+        scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+        // The previous day is compared at 11:00, the last time when the event has come at last.
+        scene.until("2025-06-13T12:02:00Z").await;
+        scene.assert_billed(&[acme("2025-06-10T22", 10_103)]);
+        assert_eq!(
+            scene.entries(ACME_AWS_ACCOUNT, DIMENSION).await,
+            [("2025-06-10T22".to_owned(), 10_103, "ACCEPTED")]
+        );
+        scene.end().await;
+    }
+}

@@ -4,12 +4,14 @@ use std::fmt::Display;
 use std::sync::LazyLock;
 
 use outbill::decisions::totals::totals;
+use outbill::effects::cloudtrail::read_event;
 use outbill::values::account_filter::AccountFilter;
 use outbill::values::amount;
 use outbill::values::dimension::MarketplaceDimension;
 use outbill::values::hour::Hour;
 use outbill::values::marketplace_configuration::MarketplaceConfiguration;
 use outbill::values::message::{Change, Message};
+use outbill::values::trail::Content;
 use outbill::values::usage_key::KeyHash;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
@@ -72,6 +74,43 @@ static FILTERS: LazyLock<Vec<String>> = LazyLock::new(|| {
         "customFields.a.b < 7 AND (id == x OR (id == y AND currency > null))",
     ]
     .map(str::to_owned)
+    .into()
+});
+
+static TRAIL: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let record = json!({
+        "dimension": "seats", "timestamp": "Jun 10, 2025 10:00:00 AM", "customerIdentifier": "", "customerAWSAccountId": "111122223333",
+        "quantity": 7,
+    });
+    let licensed = json!({
+        "dimension": "seats", "timestamp": 1_749_549_600, "customerAWSAccountId": "111122223333", "quantity": "11",
+        "licenseArn": "arn:aws:license-manager::294406891311:license:l-e52ca6f38bf84d0fafb8802ca15ac11a",
+    });
+    let result =
+        |record: &Value, status: &str| json!({ "usageRecord": record, "meteringRecordId": "m", "status": status });
+    let results = json!([
+        result(&record, "Success"),
+        result(&licensed, "Success"),
+        result(&record, "CustomerNotSubscribed")
+    ]);
+    let event = |request: Value, response: Value| {
+        json!({
+            "eventVersion": "1.08", "eventTime": "2025-06-10T10:05:00Z", "eventSource": "metering-marketplace.amazonaws.com",
+            "eventName": "BatchMeterUsage", "awsRegion": "us-east-1", "eventID": "e", "recipientAccountId": "123456789012",
+            "requestParameters": request, "responseElements": response,
+        })
+    };
+    let request = json!({ "productCode": "p", "usageRecords": [record] });
+    let response = json!({ "results": results, "unprocessedRecords": [] });
+    let mut refused = event(request.clone(), Value::Null);
+    refused["errorCode"] = json!("ThrottlingException");
+    [
+        event(request.clone(), response.clone()),
+        event(json!(request.to_string()), json!({ "results": results.to_string() })),
+        event(json!({ "omitted": true }), response),
+        refused,
+    ]
+    .map(|event| event.to_string())
     .into()
 });
 
@@ -144,6 +183,28 @@ pub fn configuration(bytes: &[u8]) {
 fn configuration_of(text: &str) -> Result<MarketplaceConfiguration, String> {
     let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     MarketplaceConfiguration::parse(&fields).map_err(|error| error.to_string())
+}
+
+/// CloudTrail's events: what is read as accepted is a quantity that AWS can hold; what cannot be read is kept as that, with the reason.
+pub fn trail(bytes: &[u8]) {
+    let text = document(&TRAIL, bytes);
+    let Some(event) = read_event(Some("outer"), None, &text, "us-east-1") else {
+        return;
+    };
+    match event.content {
+        Content::Answered { accepted, .. } => {
+            for record in accepted {
+                assert!((0..=2_147_483_647).contains(&record.quantity), "{text}");
+                assert!(
+                    !record.key.dimension.is_empty() && !record.key.buyer.customer().is_empty(),
+                    "{text}"
+                );
+            }
+        }
+        Content::Refused { code } => assert!(!code.is_empty(), "{text}"),
+        Content::Unreadable { reason } => says(&reason, &text),
+        Content::Omitted => {}
+    }
 }
 
 /// Account filters. One that can be read is read from its own text again, and has an answer for every account.

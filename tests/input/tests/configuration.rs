@@ -76,6 +76,7 @@ fn bad_values() -> Vec<(&'static str, Value, &'static str)> {
             json!("my store"),
             "give the id or ARN of an event data store",
         ),
+        ("awsMarketplaceCloudtrailCredentialsId", json!("my key"), "it holds ' '"),
         (
             "awsMarketplaceCloudtrailRegion",
             json!("moon"),

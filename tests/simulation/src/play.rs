@@ -227,13 +227,17 @@ impl Play {
         Ok(())
     }
 
-    /// Calls the API with any body, logged in; gives the status and what was answered. A path that begins with a slash is not the organization's.
-    pub async fn ask(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+    /// Exchanges the seller's access key for a token.
+    pub async fn token(&mut self) -> anyhow::Result<String> {
         let seller = self.seller.clone();
-        let asking = async move {
-            let authorization = format!("Bearer {}", seller.token().await?);
-            seller.ask(&authorization, method, path, body).await
-        };
+        self.stage.calmly(async move { seller.token().await }).await?
+    }
+
+    /// Calls the API with any body; gives the status and what was answered. A path that begins with a slash is not the organization's.
+    pub async fn ask(&mut self, token: &str, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+        let seller = self.seller.clone();
+        let authorization = format!("Bearer {token}");
+        let asking = async move { seller.ask(&authorization, method, path, body).await };
         self.stage.calmly(asking).await?
     }
 

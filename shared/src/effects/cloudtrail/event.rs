@@ -28,7 +28,7 @@ pub(super) struct Parts {
 }
 
 /// Reads an event of the event history. `None`: it is about something else. One that cannot be read hides what happened at its time.
-pub(super) fn read(id: Option<&str>, at: Option<Timestamp>, json: &str, region: &str) -> Option<TrailEvent> {
+pub fn read(id: Option<&str>, at: Option<Timestamp>, json: &str, region: &str) -> Option<TrailEvent> {
     let Ok(Value::Object(event)) = serde_json::from_str::<Value>(json) else {
         return Some(TrailEvent {
             id: id.unwrap_or(json).to_owned(),

@@ -18,6 +18,7 @@ use crate::values::credential::IntegrationCredential;
 use crate::values::trail::{Stretch, TrailEvent};
 
 pub use clients::CloudTrail;
+pub use event::read as read_event;
 
 /// Which record is read.
 #[derive(Debug, Clone)]

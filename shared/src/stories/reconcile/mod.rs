@@ -158,12 +158,12 @@ async fn checked(outbill: &Outbill) -> Result<Vec<IntegrationConfiguration>, Sto
 async fn schedule(outbill: &Outbill, date: Date, now: Timestamp) -> Result<(), StoreError> {
     for configuration in checked(outbill).await? {
         let opened = opened(outbill, &configuration.organization, &configuration.id, date, None, now);
-        let first = outbill
-            .reconciliations
-            .schedule(&configuration.organization, &configuration.id, date, (&opened.id, now))
+        let (store, organization) = (&outbill.reconciliations, &configuration.organization);
+        let id = store
+            .schedule(organization, &configuration.id, date, (&opened.id, now))
             .await?;
-        if first {
-            outbill.reconciliations.create(&opened).await?;
+        if store.get(organization, &id).await?.is_none() {
+            store.create(&Reconciliation { id, ..opened }).await?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 mod print;
 mod script;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use marketplace::reckoning::{Reckoning, Rules};
 use outbill::values::entry::EntryState;
 use serde_json::{Value, json};
@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use crate::laws::{Ledger, Rest};
 use crate::seller::{CallError, Seller};
 use crate::{Change, Fault, Sandbox, functions};
+
+/// How often a comparison that was cut off is gone on with.
+const RECONCILED_TRIES_MAX: usize = 3;
 
 /// When the demo's day begins, on the virtual clock.
 pub const STARTS_AT: &str = "2025-06-10T10:02:00Z";
@@ -161,16 +164,8 @@ impl Stage<'_> {
 
     /// Prints the newest report of a day, as people read it.
     async fn report(&self) -> Result<(), DemoError> {
-        let listed = self.seller.get("reconciliations").await?;
-        let newest = listed["data"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|report| report["scope"] == "DAY");
-        let id = newest
-            .and_then(|report| report["id"].as_str())
-            .unwrap_or_default()
-            .to_owned();
+        let newest = self.newest_report().await?;
+        let id = newest["id"].as_str().unwrap_or_default();
         print::page(
             &self
                 .seller
@@ -178,6 +173,30 @@ impl Stage<'_> {
                 .await?,
         );
         Ok(())
+    }
+
+    /// A demo that was killed while a day was compared goes on as in AWS: the event comes again, and a schedule asks every few minutes for
+    /// what is open.
+    async fn reconciled(&self) -> Result<(), DemoError> {
+        for _ in 0..RECONCILED_TRIES_MAX {
+            if self.newest_report().await?["dtCompleted"].is_string() {
+                return Ok(());
+            }
+            let later = SignedDuration::from_mins(5);
+            self.sandbox.advance(later).await.map_err(sandbox_error)?;
+            for event in [json!({ "daily": {} }), json!({ "continue": {} })] {
+                self.sandbox.invoke_reconcile(event).await;
+            }
+        }
+        Err(sandbox_error("the day is not compared with CloudTrail to its end"))
+    }
+
+    /// The newest report of a day; null: there is none.
+    async fn newest_report(&self) -> Result<Value, DemoError> {
+        let listed = self.seller.get("reconciliations").await?;
+        let mut reports = listed["data"].as_array().into_iter().flatten();
+        let newest = reports.find(|report| report["scope"] == "DAY");
+        Ok(newest.cloned().unwrap_or_default())
     }
 
     async fn ledger(&self) -> Result<Ledger, DemoError> {

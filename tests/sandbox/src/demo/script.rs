@@ -285,6 +285,7 @@ async fn reconciliation(stage: &mut Stage<'_>) -> Result<(), DemoError> {
     }
     stage.until("2025-06-11T11:00:00Z").await?;
     stage.say("11:00: the reconcile function compares the day with what AWS itself recorded.");
+    stage.reconciled().await?;
     stage.report().await?;
     for line in stage.unsettled().await? {
         stage.result(&line);
