@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::{Batch, Draft, KeyDraft, MappingsRead, Progress, RunDraft, TRIES_MAX};
-use super::keys::{self, KeyWork};
+use super::keys::{self, KeyWork, Rows};
 use super::receive::ReceivedBill;
 use super::{DispatchError, deletion};
 use crate::decisions::advance::{self, Advance, Incoming, Mode, Standing};
@@ -11,7 +11,7 @@ use crate::decisions::claim::{self, Reason};
 use crate::decisions::conclusion::Outcome;
 use crate::decisions::eligibility;
 use crate::decisions::target::{self, Mappings, Target};
-use crate::decisions::totals::{self, Place, SourceTotal};
+use crate::decisions::totals;
 use crate::decisions::validation::{Culprit, EntityReference, Invalid};
 use crate::effects::ledger::{KeyChange, KeyRow, LedgerError};
 use crate::effects::m3ter::M3terError;
@@ -116,17 +116,14 @@ pub(super) struct Story<'a> {
     pub(super) run: &'a RunId,
 }
 
-/// What a version would count, and what it would wait for.
-pub(super) struct Wanted {
-    pub(super) targets: BTreeMap<Source, Target>,
-    waits_for: BTreeMap<KeyHash, Vec<String>>,
-}
-
 /// The mappings that were read do not say where the bill goes.
 pub(super) struct Unmapped {
     pub(super) invalid: Invalid,
     read: MappingsRead,
 }
+
+/// Where each source of a version goes.
+pub(super) type Targets = BTreeMap<Source, Target>;
 
 /// What becomes of the manifest, and the rows that this was decided on.
 pub(super) type Weighed = (Advance, BTreeMap<KeyHash, KeyRow>);
@@ -203,20 +200,20 @@ impl Story<'_> {
         marketplace: &MarketplaceConfiguration,
         progress: &mut Progress,
     ) -> Result<(Draft, Option<Manifest>), DispatchError> {
-        let wanted = match self.wanted(marketplace).await? {
-            Ok(wanted) => wanted,
+        let targets = match self.targets(marketplace).await? {
+            Ok(targets) => targets,
             Err(Unmapped { invalid, read }) => return Ok((Draft::Unmapped { invalid, read }, None)),
         };
         let mut known = known;
         for _ in 0..TRIES_MAX {
-            let (decided, rows) = match self.weigh(known.as_ref(), marketplace, &wanted).await? {
+            let (decided, rows) = match self.weigh(known.as_ref(), marketplace, &targets).await? {
                 Ok(weighed) => weighed,
                 Err(outcome) => return Ok((Draft::Decided(outcome), known)),
             };
             let (manifest, rows, renewed) = match (decided, known.take()) {
-                (Advance::Unchanged, Some(manifest)) => (manifest, rows, Renewed::No),
-                (Advance::EqualButOther, Some(manifest)) => (manifest, rows, Renewed::ButOther),
-                (Advance::Changed { manifest, left }, _) => match self.write(&manifest, &left, &rows).await? {
+                (Advance::Unchanged, Some(manifest)) => (manifest, Rows::Newer(rows), Renewed::No),
+                (Advance::EqualButOther, Some(manifest)) => (manifest, Rows::Newer(rows), Renewed::ButOther),
+                (Advance::Changed { manifest, left }, _) => match self.write(&manifest, &left, rows).await? {
                     Some(rows) => (*manifest, rows, Renewed::Yes),
                     None => {
                         known = self.batch.outbill.ledger.manifest(&self.bill.reference).await?;
@@ -226,9 +223,7 @@ impl Story<'_> {
                 // An equal version has a manifest that it is equal to.
                 (Advance::Unchanged | Advance::EqualButOther, None) => continue,
             };
-            let drafts = self
-                .claim(&manifest, rows, renewed, &wanted.waits_for, progress)
-                .await?;
+            let drafts = self.claim(&manifest, rows, renewed, progress).await?;
             let draft = match (drafts, renewed) {
                 (None, _) => Draft::Decided(Outcome::Overtaken),
                 (Some(keys), Renewed::ButOther) => Draft::EqualButOther(keys),
@@ -247,7 +242,7 @@ impl Story<'_> {
         &self,
         known: Option<&Manifest>,
         marketplace: &MarketplaceConfiguration,
-        wanted: &Wanted,
+        targets: &Targets,
     ) -> Result<Result<Weighed, Outcome>, DispatchError> {
         match advance::standing(known, self.bill.head) {
             standing @ (Standing::Older(_) | Standing::Incomparable(_) | Standing::Deleted) => {
@@ -258,8 +253,8 @@ impl Story<'_> {
         if let Some(owner) = self.other_owner(known).await? {
             return Ok(Err(invalid(Culprit::OwnedByConfiguration { owner })));
         }
-        let rows = self.rows(known, &wanted.targets).await?;
-        if let Some(invalid) = self.foreign(&wanted.targets, &rows) {
+        let rows = self.rows(known, targets).await?;
+        if let Some(invalid) = self.foreign(targets, &rows) {
             return Ok(Err(Outcome::Invalid(invalid)));
         }
         let attributed = rows
@@ -271,7 +266,7 @@ impl Story<'_> {
             owner: &self.configuration.id,
             split: split_kind(&marketplace.split),
             unit_price: marketplace.unit_price,
-            targets: &wanted.targets,
+            targets,
         };
         let decided = advance::advance(known, incoming, &attributed, self.received.mode, self.batch.now);
         Ok(match decided {
@@ -290,10 +285,10 @@ impl Story<'_> {
             .cloned())
     }
 
-    pub(super) async fn wanted(
+    pub(super) async fn targets(
         &self,
         marketplace: &MarketplaceConfiguration,
-    ) -> Result<Result<Wanted, Unmapped>, DispatchError> {
+    ) -> Result<Result<Targets, Unmapped>, DispatchError> {
         let totals = totals::totals(self.bill, marketplace);
         let needed = target::needed(&self.bill.account, &totals.by_source);
         let organization = &self.bill.reference.organization;
@@ -319,43 +314,13 @@ impl Story<'_> {
             &self.configuration.id,
             marketplace,
         );
-        Ok(match targets {
-            Ok(targets) => Ok(Wanted {
-                waits_for: self.waits_for(&totals.by_source, &targets),
-                targets,
-            }),
-            Err(invalid) => Err(Unmapped { invalid, read }),
-        })
-    }
-
-    /// What could lift a block of each key: the mappings that lead to it, and the configuration.
-    fn waits_for(
-        &self,
-        totals: &BTreeMap<Source, SourceTotal>,
-        targets: &BTreeMap<Source, Target>,
-    ) -> BTreeMap<KeyHash, Vec<String>> {
-        let always = [
-            EntityReference::account(&self.bill.account).waiting_name(),
-            waits_for_configuration(&self.configuration.id),
-        ];
-        let mut waits: BTreeMap<KeyHash, Vec<String>> = BTreeMap::new();
-        for (source, target) in targets {
-            let names = waits.entry(target.key.hash()).or_insert_with(|| always.to_vec());
-            if let Some(SourceTotal {
-                place: Place::Mapped(entity),
-                ..
-            }) = totals.get(source)
-            {
-                names.push(entity.waiting_name());
-            }
-        }
-        waits
+        Ok(targets.map_err(|invalid| Unmapped { invalid, read }))
     }
 
     async fn rows(
         &self,
         known: Option<&Manifest>,
-        targets: &BTreeMap<Source, Target>,
+        targets: &Targets,
     ) -> Result<BTreeMap<KeyHash, KeyRow>, DispatchError> {
         let touched = known.into_iter().flat_map(|manifest| manifest.keys.keys().cloned());
         let keys: BTreeSet<KeyHash> = touched
@@ -366,7 +331,7 @@ impl Story<'_> {
     }
 
     /// Keys that another organization meters.
-    fn foreign(&self, targets: &BTreeMap<Source, Target>, rows: &BTreeMap<KeyHash, KeyRow>) -> Option<Invalid> {
+    fn foreign(&self, targets: &Targets, rows: &BTreeMap<KeyHash, KeyRow>) -> Option<Invalid> {
         let keys: BTreeSet<_> = targets.values().map(|target| &target.key).collect();
         let owner = |key: &&crate::values::usage_key::UsageKey| {
             rows.get(&key.hash())
@@ -388,10 +353,11 @@ impl Story<'_> {
         &self,
         manifest: &Manifest,
         left: &BTreeSet<KeyHash>,
-        rows: &BTreeMap<KeyHash, KeyRow>,
-    ) -> Result<Option<BTreeMap<KeyHash, KeyRow>>, DispatchError> {
+        rows: BTreeMap<KeyHash, KeyRow>,
+    ) -> Result<Option<Rows>, DispatchError> {
         if left.is_empty() {
-            return Ok(self.batch.outbill.ledger.advance(manifest).await?.then(|| rows.clone()));
+            let is_written = self.batch.outbill.ledger.advance(manifest).await?;
+            return Ok(is_written.then_some(Rows::Older(rows)));
         }
         let units = manifest.units_by_key().map_err(LedgerError::from)?;
         let mut changes = Vec::new();
@@ -432,10 +398,9 @@ impl Story<'_> {
         {
             return Ok(None);
         }
-        let keys: Vec<KeyHash> = rows.keys().cloned().collect();
-        Ok(Some(
-            self.batch.outbill.ledger.key_rows(&self.bill.reference, &keys).await?,
-        ))
+        let keys: Vec<KeyHash> = rows.into_keys().collect();
+        let rows = self.batch.outbill.ledger.key_rows(&self.bill.reference, &keys).await?;
+        Ok(Some(Rows::Newer(rows)))
     }
 
     /// Whether a replay of a version that is not the newest any more has something to do: what the newest counts stands, but what stopped its
@@ -454,8 +419,7 @@ impl Story<'_> {
     ) -> Result<Draft, DispatchError> {
         let keys: Vec<KeyHash> = manifest.keys.keys().cloned().collect();
         let rows = self.batch.outbill.ledger.key_rows(&manifest.bill, &keys).await?;
-        let lifters = lifters(manifest, &self.configuration.id);
-        let drafts = self.claim(manifest, rows, Renewed::No, &lifters, progress).await?;
+        let drafts = self.claim(manifest, Rows::Newer(rows), Renewed::No, progress).await?;
         Ok(match drafts {
             Some(keys)
                 if keys
@@ -471,9 +435,8 @@ impl Story<'_> {
     async fn claim(
         &self,
         manifest: &Manifest,
-        rows: BTreeMap<KeyHash, KeyRow>,
+        rows: Rows,
         renewed: Renewed,
-        waits_for: &BTreeMap<KeyHash, Vec<String>>,
         progress: &mut Progress,
     ) -> Result<Option<Vec<KeyDraft>>, DispatchError> {
         let Some(credential) = &self.configuration.credential else {
@@ -488,7 +451,6 @@ impl Story<'_> {
             }),
             resumes: matches!(renewed, Renewed::No | Renewed::ButOther),
             unblocks: matches!(self.received.mode, Mode::Apply | Mode::Remap),
-            waits_for,
         };
         keys::apply(self.batch, &work, rows, progress).await
     }
@@ -526,7 +488,7 @@ impl KeyRun<'_> {
     }
 }
 
-/// What could lift a block of each key of a bill: the mappings that led there, the account's, and the configuration.
+/// What could lift a block of each key that a bill ever touched: the mappings that led there, the account's, and the configuration.
 pub(super) fn lifters(manifest: &Manifest, configuration: &ConfigurationId) -> BTreeMap<KeyHash, Vec<String>> {
     let mut always = vec![waits_for_configuration(configuration)];
     always.extend(
@@ -535,9 +497,10 @@ pub(super) fn lifters(manifest: &Manifest, configuration: &ConfigurationId) -> B
             .as_ref()
             .map(|account| EntityReference::account(account).waiting_name()),
     );
-    let mut lifters: BTreeMap<KeyHash, Vec<String>> = BTreeMap::new();
+    let keys = manifest.keys.keys();
+    let mut lifters: BTreeMap<KeyHash, Vec<String>> = keys.map(|key| (key.clone(), always.clone())).collect();
     for (source, placement) in &manifest.sources {
-        let names = lifters.entry(placement.key.clone()).or_insert_with(|| always.clone());
+        let names = lifters.entry(placement.key.clone()).or_default();
         names.extend(target::entities(source).iter().map(EntityReference::waiting_name));
     }
     lifters

@@ -1,11 +1,9 @@
 //! A bill that is gone.
 
-use std::collections::BTreeMap;
-
 use super::DispatchError;
 use super::batch::{Batch, Draft, Progress, TRIES_MAX};
 use super::bill::{KeyRun, run_draft};
-use super::keys::{self, KeyWork};
+use super::keys::{self, KeyWork, Rows};
 use super::receive::ReceivedBill;
 use crate::decisions::advance::{self, Advance};
 use crate::decisions::conclusion::Outcome;
@@ -67,9 +65,10 @@ pub(super) async fn delete(
         run: key_run,
         resumes: false,
         unblocks: false,
-        waits_for: &BTreeMap::new(),
     };
-    let drafts = keys::apply(batch, &work, rows, progress).await?.unwrap_or_default();
+    let drafts = keys::apply(batch, &work, Rows::Newer(rows), progress)
+        .await?
+        .unwrap_or_default();
     let mut drafts = Some(drafts);
     for configuration in configurations.iter() {
         let (run, keys) = match owner {

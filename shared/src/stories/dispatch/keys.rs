@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::DispatchError;
 use super::batch::{Batch, EntryName, KeyDraft, Progress, TRIES_MAX, entry_name};
-use super::bill::KeyRun;
+use super::bill::{self, KeyRun};
 use crate::decisions::claim::{self, ClaimPlan, ConnectionHealth, Hours, Reason};
 use crate::effects::ledger::{Applied, Guard, KeyChange, KeyRow, LedgerError, new_entry};
 use crate::values::amount::Units;
@@ -24,14 +24,21 @@ pub(super) struct KeyWork<'a> {
     pub(super) resumes: bool,
     /// Whether blocks are lifted: a mapping or the configuration changed, or somebody asked for it.
     pub(super) unblocks: bool,
-    pub(super) waits_for: &'a BTreeMap<KeyHash, Vec<String>>,
+}
+
+/// The rows of a manifest's keys.
+pub(super) enum Rows {
+    /// Read before the manifest was written: whoever carried the version before may have changed them since.
+    Older(BTreeMap<KeyHash, KeyRow>),
+    /// Read after: only a later version changes the bill's units now.
+    Newer(BTreeMap<KeyHash, KeyRow>),
 }
 
 /// Carries a manifest to its keys. `None`: a newer version of the bill overtook this one.
 pub(super) async fn apply(
     batch: &Batch<'_>,
     work: &KeyWork<'_>,
-    rows: BTreeMap<KeyHash, KeyRow>,
+    rows: Rows,
     progress: &mut Progress,
 ) -> Result<Option<Vec<KeyDraft>>, DispatchError> {
     let ledger = &batch.outbill.ledger;
@@ -41,16 +48,29 @@ pub(super) async fn apply(
         revision: manifest.revision,
     };
     let mut waiting = manifest.units_by_key().map_err(LedgerError::from)?;
-    let mut rows = rows;
+    let mut lifters = work
+        .run
+        .as_ref()
+        .map_or_else(BTreeMap::new, |run| bill::lifters(manifest, &run.configuration.id));
     let mut drafts: BTreeMap<KeyHash, KeyDraft> = BTreeMap::new();
+    let (mut rows, mut are_older) = match rows {
+        Rows::Older(rows) => (rows, true),
+        Rows::Newer(rows) => (rows, false),
+    };
     for _ in 0..TRIES_MAX {
         let mut changes = Vec::new();
+        // A change is refused if its rows are not as they were read. That nothing has to change is believed of newer rows only.
+        let mut doubtful = BTreeSet::new();
         for (key, units) in &waiting {
             let Some(touched) = manifest.keys.get(key) else {
                 continue;
             };
             let row = rows.get(key).cloned().unwrap_or_default();
-            let Some((change, plan)) = decide(batch, work, touched, &row, *units).await? else {
+            let decided = decide(batch, work, touched, &row, *units).await?;
+            if are_older && !matches!(decided, Some((Some(_), _))) {
+                doubtful.insert(key.clone());
+            }
+            let Some((change, plan)) = decided else {
                 continue;
             };
             let first_look = || KeyDraft {
@@ -59,7 +79,7 @@ pub(super) async fn apply(
                 claim: plan.reason,
                 waited: row.state.as_ref().is_some_and(|state| state.dirty),
                 entries: Vec::new(),
-                waits_for: work.waits_for.get(key).cloned().unwrap_or_default(),
+                waits_for: lifters.remove(key).unwrap_or_default(),
             };
             let draft = drafts.entry(key.clone()).or_insert_with(first_look);
             if draft.entries.is_empty() {
@@ -78,13 +98,14 @@ pub(super) async fn apply(
         if applied.overtaken {
             return Ok(None);
         }
-        waiting.retain(|key, _| applied.outdated.contains(key));
+        waiting.retain(|key, _| applied.outdated.contains(key) || doubtful.contains(key));
         if waiting.is_empty() {
             break;
         }
         let keys: Vec<KeyHash> = waiting.keys().cloned().collect();
         rows = ledger.key_rows(&manifest.bill, &keys).await?;
-        for key in &keys {
+        are_older = false;
+        for key in &applied.outdated {
             own_claims(batch, work, key, drafts.get_mut(key), progress).await?;
         }
     }

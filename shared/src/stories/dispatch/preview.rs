@@ -2,8 +2,6 @@
 //!
 //! Between the look and the bill's real arrival other bills may change the same keys and hours pass; then it comes to something else.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use super::DispatchError;
@@ -144,11 +142,11 @@ async fn look(
     marketplace: &MarketplaceConfiguration,
 ) -> Result<(Fate, Vec<PreviewedKey>), DispatchError> {
     let stopped = |outcome| Ok((Fate::Stopped(outcome), Vec::new()));
-    let wanted = match story.wanted(marketplace).await? {
-        Ok(wanted) => wanted,
+    let targets = match story.targets(marketplace).await? {
+        Ok(targets) => targets,
         Err(Unmapped { invalid, .. }) => return stopped(Outcome::Invalid(invalid)),
     };
-    let (advance, rows) = match story.weigh(known.as_ref(), marketplace, &wanted).await? {
+    let (advance, rows) = match story.weigh(known.as_ref(), marketplace, &targets).await? {
         Ok(weighed) => weighed,
         Err(outcome) => return stopped(outcome),
     };
@@ -171,7 +169,6 @@ async fn look(
         }),
         resumes: false,
         unblocks: false,
-        waits_for: &BTreeMap::new(),
     };
     let lines = VersionLines::of(story.bill.clone(), marketplace);
     let mut keys = Vec::new();
