@@ -192,7 +192,7 @@ fn every_row_of_the_amendment_table() {
             (Some(before), shows) => {
                 let found = match shows {
                     Some(shows) => shown(before, shows, &stance()),
-                    None => absent(before, &reading(Some("2025-06-10T10:50:00Z")), now),
+                    None => absent(before, &reading(&["2025-06-10T09:10:00Z", "2025-06-10T10:50:00Z"]), now),
                 };
                 let amended = amend(before, &known, found.amendment, shows.as_ref(), "why", now).unwrap();
                 // The same evidence once more amends nothing.

@@ -5,8 +5,8 @@
 //!
 //! # Invariants
 //! - What CloudTrail shows counts from every state: it is what AWS holds.
-//! - What it does not show counts only where it would have: after 72 hours, with a record of ours beside it that it does show, and with every
-//!   event of that time readable. It never takes a receipt back.
+//! - What it does not show counts only where it would have: after 72 hours, with records of ours that it does show before and after every
+//!   attempt, and with every event of that time readable. It never takes a receipt back.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,6 +26,13 @@ const SETTLED_MINUTES: i64 = 30;
 const ABSENCE_HOURS: i64 = 72;
 /// How near to an attempt another record of ours must be shown for its absence to say anything.
 const CONTROL_MINUTES: i64 = 60;
+/// How far apart two records of ours that are shown may lie for the time between them to count as watched: an outage of CloudTrail that begins
+/// or ends between an attempt and its control would hide the one and show the other.
+const CONTROLS_APART_MINUTES: i64 = 180;
+//= https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html
+//# The maximum value is 900 seconds (15 minutes)
+/// An attempt that was started is sent while its worker lives.
+const SENT_WITHIN_MINUTES: i64 = 15;
 /// How long before its claim an entry's events are looked for: clocks differ.
 const CLOCKS_DIFFER_MINUTES: i64 = 5;
 /// From this age on an accepted entry that CloudTrail does not show is an alarm.
@@ -79,11 +86,11 @@ pub enum Why {
     ReceiptUnseen,
     /// The same, for a day: somebody should look.
     ReceiptUnseenLong,
-    /// Not shown within 72 hours, where records beside it are.
+    /// Not shown within 72 hours, where records before and after it are.
     NotAtAws,
     /// Not shown, and too soon to say.
     TooSoon,
-    /// Not shown, and nothing beside it is shown either.
+    /// Not shown, and nothing close before or after it is shown either.
     NoControl,
     /// Not shown, and an event of that time cannot be read.
     Hidden,
@@ -209,11 +216,11 @@ impl fmt::Display for Why {
                 "AWS gave a receipt more than a day ago, and CloudTrail still does not show the record; it stays ACCEPTED: ask AWS with the metering record id"
             }
             Why::NotAtAws => {
-                "CloudTrail does not show the record 72 hours after its last attempt, and shows others of that time; it is released, and its units are sent anew"
+                "CloudTrail does not show the record 72 hours after its last attempt, and shows others before and after it; it is released, and its units are sent anew"
             }
             Why::TooSoon => "CloudTrail does not show the record, and it may come late; it is looked for again for 72 hours after its last attempt",
             Why::NoControl => {
-                "CloudTrail does not show the record, but no accepted record of that time either, so its silence proves nothing; an operator can decide"
+                "CloudTrail does not show the record, but no accepted records close before and after it either, so its silence proves nothing; an operator can decide"
             }
             Why::Hidden => {
                 "CloudTrail does not show the record, but it left out parts of an event of that time, or one cannot be read; an operator can decide"
@@ -331,7 +338,16 @@ fn minutes(instant: Timestamp, minutes: i64) -> Timestamp {
 pub fn stretch_of(entry: &Entry) -> Stretch {
     Stretch {
         from: minutes(entry.claimed_at, -CLOCKS_DIFFER_MINUTES),
-        until: minutes(entry.last_attempt_at(), CONTROL_MINUTES),
+        until: minutes(entry.last_attempt_at(), SENT_WITHIN_MINUTES + CLOCKS_DIFFER_MINUTES),
+    }
+}
+
+/// What is read to say that an entry has no events: its own time, and enough around it to find records that are shown.
+pub fn evidence_of(entry: &Entry) -> Stretch {
+    let Stretch { from, until } = stretch_of(entry);
+    Stretch {
+        from: minutes(from, -CONTROLS_APART_MINUTES),
+        until: minutes(until, CONTROLS_APART_MINUTES),
     }
 }
 
@@ -356,13 +372,33 @@ impl Reading {
         Reading::has(&self.hidden, stretch.from, stretch.until)
     }
 
-    /// Whether an accepted entry of ours is shown within an hour of the attempt.
-    fn has_control(&self, attempt: Timestamp) -> bool {
-        Reading::has(
+    /// Whether an accepted entry of ours is shown within an hour of the last attempt, and others before, after and all along.
+    fn has_controls(&self, entry: &Entry) -> bool {
+        let last = entry.last_attempt_at();
+        let is_near = Reading::has(
             &self.controls,
-            minutes(attempt, -CONTROL_MINUTES),
-            minutes(attempt, CONTROL_MINUTES),
-        )
+            minutes(last, -CONTROL_MINUTES),
+            minutes(last, CONTROL_MINUTES),
+        );
+        is_near && self.is_watched(&stretch_of(entry))
+    }
+
+    fn is_watched(&self, stretch: &Stretch) -> bool {
+        let (first, last) = (minute(stretch.from), minute(stretch.until));
+        let Some(before) = self.controls.range(..first).next_back() else {
+            return false;
+        };
+        let mut shown = *before;
+        for control in self.controls.range(first..) {
+            if control.saturating_sub(shown) > CONTROLS_APART_MINUTES {
+                return false;
+            }
+            if *control > last {
+                return true;
+            }
+            shown = *control;
+        }
+        false
     }
 }
 
@@ -400,7 +436,7 @@ pub fn absent(entry: &Entry, reading: &Reading, now: Timestamp) -> Finding {
                 () if age < SignedDuration::from_hours(ABSENCE_HOURS) => Why::TooSoon,
                 () if !reading.was_read(&stretch) => Why::NotRead,
                 () if reading.is_hidden(&stretch) => Why::Hidden,
-                () if !reading.has_control(entry.last_attempt_at()) => Why::NoControl,
+                () if !reading.has_controls(entry) => Why::NoControl,
                 () => return finding(Amendment::Release, Why::NotAtAws),
             };
             finding(Amendment::None, why)

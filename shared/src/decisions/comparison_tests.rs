@@ -85,14 +85,14 @@ pub(in crate::decisions) fn stance() -> Stance {
     }
 }
 
-/// All of June was read, and a record of ours was shown at this minute.
-pub(in crate::decisions) fn reading(control: Option<&str>) -> Reading {
+/// All of June was read, and records of ours were shown at these minutes.
+pub(in crate::decisions) fn reading(controls: &[&str]) -> Reading {
     Reading {
         stretches: vec![Stretch {
             from: at("2025-06-01T00:00:00Z"),
             until: at("2025-07-01T00:00:00Z"),
         }],
-        controls: control.map(|control| minute(at(control))).into_iter().collect(),
+        controls: controls.iter().map(|control| minute(at(control))).collect(),
         hidden: BTreeSet::new(),
     }
 }
@@ -191,26 +191,34 @@ fn silence_says_something_only_where_a_record_would_have_been_shown() {
             entry.state
         );
     };
-    let controlled = reading(Some("2025-06-10T10:50:00Z"));
+    let controlled = reading(&["2025-06-10T09:10:00Z", "2025-06-10T10:50:00Z"]);
     // 72 hours after the last attempt, at 10:05 on the 10th.
     let (before, after) = ("2025-06-13T10:04:59Z", "2025-06-13T10:05:00Z");
     check(entry(Unknown, 7), &controlled, before, Amendment::None, Why::TooSoon);
     check(entry(Unknown, 7), &controlled, after, Amendment::Release, Why::NotAtAws);
-    check(
-        entry(Unknown, 7),
-        &reading(None),
-        after,
-        Amendment::None,
-        Why::NoControl,
-    );
-    for (control, why) in [
-        ("2025-06-10T09:05:00Z", Why::NotAtAws),
-        ("2025-06-10T11:05:00Z", Why::NotAtAws),
-        ("2025-06-10T09:04:00Z", Why::NoControl),
-        ("2025-06-10T11:06:00Z", Why::NoControl),
+    check(entry(Unknown, 7), &reading(&[]), after, Amendment::None, Why::NoControl);
+    // The entry was claimed and tried at 10:05: its event is one of 10:00 to 10:25.
+    for (controls, why) in [
+        // None is shown after it, or none before.
+        (vec!["09:05"], Why::NoControl),
+        (vec!["09:05", "10:05", "10:25"], Why::NoControl),
+        (vec!["11:05"], Why::NoControl),
+        (vec!["10:00", "11:05"], Why::NoControl),
+        (vec!["09:05", "10:26"], Why::NotAtAws),
+        (vec!["09:59", "11:05"], Why::NotAtAws),
+        // One of them has to be within an hour of the last attempt.
+        (vec!["09:04", "11:06"], Why::NoControl),
+        (vec!["09:04", "11:05"], Why::NotAtAws),
+        // Three hours without any may hide an outage.
+        (vec!["07:25", "10:26"], Why::NoControl),
+        (vec!["07:26", "10:26"], Why::NotAtAws),
+        (vec!["07:00", "10:00", "13:01"], Why::NoControl),
+        (vec!["07:00", "10:00", "13:00"], Why::NotAtAws),
     ] {
-        let found = absent(&entry(Unknown, 7), &reading(Some(control)), at(after));
-        assert_eq!(found.why, why, "{control}");
+        let controls: Vec<String> = controls.iter().map(|time| format!("2025-06-10T{time}:00Z")).collect();
+        let controls: Vec<&str> = controls.iter().map(String::as_str).collect();
+        let found = absent(&entry(Unknown, 7), &reading(&controls), at(after));
+        assert_eq!(found.why, why, "{controls:?}");
     }
     // The newest attempt counts, for the wait and for the control.
     let tried_again = Entry {
@@ -235,7 +243,7 @@ fn silence_says_something_only_where_a_record_would_have_been_shown() {
     };
     check(entry(Unknown, 7), &cut, after, Amendment::None, Why::NotRead);
     let hidden = Reading {
-        hidden: BTreeSet::from([minute(at("2025-06-10T10:30:00Z"))]),
+        hidden: BTreeSet::from([minute(at("2025-06-10T10:20:00Z"))]),
         ..controlled.clone()
     };
     check(entry(Unknown, 7), &hidden, after, Amendment::None, Why::Hidden);

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::desk::Desk;
 use super::{DAYS_BACK_MAX, ReconcileError, absence, chain, read};
 use crate::Outbill;
-use crate::decisions::comparison::{Reading, stretch_of};
+use crate::decisions::comparison::{Reading, evidence_of};
 use crate::decisions::report::{self, Discrepancy, Progress, Scope, Status};
 use crate::effects::cloudtrail::TrailError;
 use crate::effects::ledger::TrailList;
@@ -231,7 +231,7 @@ async fn plan(desk: &Desk<'_>, date: Date) -> Result<Vec<Stretch>, ReconcileErro
     }];
     let oldest = hours(desk.now, -24 * DAYS_BACK_MAX);
     for entry in listed(desk, TrailList::Open, back(desk.now)).await? {
-        let Stretch { from, until } = stretch_of(&entry);
+        let Stretch { from, until } = evidence_of(&entry);
         stretches.push(Stretch {
             from: from.max(oldest),
             until: until.min(desk.now),
