@@ -1,6 +1,6 @@
 //! CloudTrail beside the ledger: what is repaired, what is only said, and what is never done.
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, Scene, and, bill, message, per_bill};
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, Scene, and, bill, per_bill};
 use sandbox::{Fault, FaultKind, Service};
 use serde_json::{Value, json};
 
