@@ -11,7 +11,7 @@ use axum::{
 };
 use jiff::civil::Date;
 use outbill::{
-    decisions::report::{self, Discrepancy, Reconciliation, Scope, Status},
+    decisions::report::{self, Corrective, Reconciliation, Scope, Shown, Status},
     effects::access::Permission,
     stories::reconcile::{self, DAYS_BACK_MAX},
     values::{configuration::IntegrationConfiguration, ids::ConfigurationId},
@@ -127,10 +127,8 @@ pub(crate) async fn retrieve(
 ) -> Result<Response, ApiError> {
     call.needs(Permission::MarketplaceUsageRetrieve)?;
     let format = format(&query, &headers)?;
-    let store = &call.outbill.reconciliations;
-    let found = store.get(&call.organization, &id).await?;
-    let found = found.ok_or_else(|| ApiError::not_found(format!("there is no reconciliation {id}")))?;
-    let listed = store.discrepancies(&call.organization, &id).await?;
+    let shown = reconcile::shown(&call.outbill, &call.organization, &id).await?;
+    let (found, listed) = shown.ok_or_else(|| ApiError::not_found(format!("there is no reconciliation {id}")))?;
     let typed = |kind: &'static str, page: String| ([(CONTENT_TYPE, kind)], page).into_response();
     Ok(match format {
         Format::Json => {
@@ -182,7 +180,7 @@ fn format(query: &Query, headers: &HeaderMap) -> Result<Format, ApiError> {
     Ok(kinds.filter_map(known).next().unwrap_or(Format::Json))
 }
 
-fn html(found: &Reconciliation, listed: &[Discrepancy]) -> String {
+fn html(found: &Reconciliation, listed: &[Shown]) -> String {
     let text = report::text(found, listed);
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!(
@@ -228,11 +226,16 @@ fn show(found: &Reconciliation) -> Value {
     shown
 }
 
-fn show_discrepancy(found: &Discrepancy) -> Value {
+fn show_discrepancy(discrepancy: &Shown) -> Value {
+    let found = &discrepancy.found;
     let mut shown = serde_json::to_value(found).unwrap_or_default();
     if let Some(shown) = shown.as_object_mut() {
         shown.remove("key");
         shown.insert("hour".to_owned(), json!(format!("{}:00:00Z", found.hour)));
+        if let Some(Corrective { hour, quantity, state }) = discrepancy.corrective {
+            let corrective = json!({ "hour": format!("{hour}:00:00Z"), "quantity": quantity, "state": state });
+            shown.insert("corrective".to_owned(), corrective);
+        }
     }
     shown
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::comparison::{Amendment, Reading, Why};
 use crate::values::amount::Units;
-use crate::values::entry::EntryState;
+use crate::values::entry::{Entry, EntryState};
 use crate::values::hour::Hour;
 use crate::values::ids::{ConfigurationId, OrganizationId};
 use crate::values::trail::Stretch;
@@ -265,7 +265,41 @@ pub struct Discrepancy {
     pub key_after: Option<KeyAfter>,
 }
 
+/// The entry that the ordinary claim made after an amendment, for what the key owed then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Corrective {
+    pub hour: Hour,
+    pub quantity: Units,
+    pub state: EntryState,
+}
+
+/// A discrepancy as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub found: Discrepancy,
+    /// None: nothing was owed, or nothing was claimed yet.
+    pub corrective: Option<Corrective>,
+}
+
 impl Discrepancy {
+    /// Whether the key owes more after the amendment than is committed, so that the next claim sends it.
+    pub fn is_owed(&self) -> bool {
+        self.is_amended() && self.key_after.is_some_and(|after| after.delta > 0)
+    }
+
+    /// The corrective entry among the key's: the first that was claimed after the amendment.
+    pub fn corrective(&self, entries: &[Entry]) -> Option<Corrective> {
+        let after = entries
+            .iter()
+            .filter(|entry| entry.attempts_started > 0 && entry.claimed_at >= self.at);
+        let first = after.min_by_key(|entry| (entry.claimed_at, entry.hour));
+        first.filter(|_| self.is_owed()).map(|entry| Corrective {
+            hour: entry.hour,
+            quantity: entry.quantity,
+            state: entry.state,
+        })
+    }
+
     /// What CloudTrail shows, what the ledger said, and by how much it was amended.
     fn line(&self) -> (Units, Units, Units) {
         let logged = self.logged.as_ref().map_or(0, Logged::accepted);
@@ -331,14 +365,14 @@ pub fn conclude(unchecked: &[String], tally: &Tally, listed: &[Discrepancy]) -> 
 }
 
 /// The report for people, as plain text.
-pub fn text(reconciliation: &Reconciliation, listed: &[Discrepancy]) -> String {
+pub fn text(reconciliation: &Reconciliation, listed: &[Shown]) -> String {
     let mut page = String::new();
     // Writing to a text cannot fail.
     let _ = write(&mut page, reconciliation, listed);
     page
 }
 
-fn write(page: &mut String, report: &Reconciliation, listed: &[Discrepancy]) -> std::fmt::Result {
+fn write(page: &mut String, report: &Reconciliation, listed: &[Shown]) -> std::fmt::Result {
     writeln!(page, "Reconciliation of {} with CloudTrail", report.date)?;
     writeln!(page)?;
     writeln!(
@@ -383,8 +417,8 @@ fn write(page: &mut String, report: &Reconciliation, listed: &[Discrepancy]) -> 
         };
         writeln!(page, "{none}")?;
     }
-    for discrepancy in listed {
-        told(page, discrepancy)?;
+    for shown in listed {
+        told(page, &shown.found, shown.corrective)?;
     }
     if report.tally.unlisted > 0 {
         writeln!(
@@ -425,7 +459,7 @@ fn lines(page: &mut String, tally: &Tally) -> std::fmt::Result {
     Ok(())
 }
 
-fn told(page: &mut String, discrepancy: &Discrepancy) -> std::fmt::Result {
+fn told(page: &mut String, discrepancy: &Discrepancy, corrective: Option<Corrective>) -> std::fmt::Result {
     let Discrepancy {
         dimension,
         customer,
@@ -464,6 +498,9 @@ fn told(page: &mut String, discrepancy: &Discrepancy) -> std::fmt::Result {
             delta => format!("{} units are carried against later growth", delta.saturating_neg()),
         };
         writeln!(page, "    then        {total} owed, {committed} committed: {then}")?;
+    }
+    if let Some(Corrective { hour, quantity, state }) = corrective {
+        writeln!(page, "    sent since  {quantity} units for hour {hour}:00Z: {state}")?;
     }
     writeln!(page)
 }

@@ -148,7 +148,16 @@ fn the_page_says_both_sides_and_why() {
     };
     tally.agree("p-d", 13);
     tally.differ(&found, "2025-06-10".parse().unwrap());
-    let page = text(&report(Status::Corrected, tally.clone(), &[]), &[found]);
+    let corrective = Corrective {
+        hour: "2025-06-11T11".parse().unwrap(),
+        quantity: 4,
+        state: EntryState::Accepted,
+    };
+    let shown = Shown {
+        found,
+        corrective: Some(corrective),
+    };
+    let page = text(&report(Status::Corrected, tally.clone(), &[]), &[shown]);
     for expect in [
         "CORRECTED: the ledger and CloudTrail differed, and the ledger was amended",
         "p-d                    13              20               7               7",
@@ -156,6 +165,7 @@ fn the_page_says_both_sides_and_why() {
         "CloudTrail  7 units, accepted at 2025-06-10T10:05:00Z (event e)",
         "its answer was lost",
         "11 owed, 7 committed: 4 units are sent with the next claim",
+        "sent since  4 units for hour 2025-06-11T11:00Z: ACCEPTED",
     ] {
         assert!(page.contains(expect), "{page}\nlacks {expect}");
     }
@@ -168,4 +178,48 @@ fn the_page_says_both_sides_and_why() {
         page.contains("- the store is stopped") && page.contains("None were found in what was checked"),
         "{page}"
     );
+}
+
+#[test]
+fn the_corrective_entry_is_the_first_that_was_claimed_after_the_amendment() {
+    let entry = |hour: &str, claimed_at: &str| Entry {
+        hour: hour.parse().unwrap(),
+        claimed_at: claimed_at.parse().unwrap(),
+        ..crate::decisions::comparison::tests::entry(EntryState::Accepted, 4)
+    };
+    // The discrepancy was found at 10:05 on the 10th.
+    let before = entry("2025-06-10T09", "2025-06-10T09:05:00Z");
+    let first = entry("2025-06-10T11", "2025-06-10T10:05:00Z");
+    let second = entry("2025-06-10T12", "2025-06-10T12:02:00Z");
+    let of_another_program = Entry {
+        attempts_started: 0,
+        ..entry("2025-06-10T08", "2025-06-10T10:05:00Z")
+    };
+    let check = |found: &Discrepancy, entries: &[&Entry], expect: Option<&str>| {
+        let entries: Vec<Entry> = entries.iter().map(|entry| (*entry).clone()).collect();
+        let hour = found.corrective(&entries).map(|corrective| corrective.hour.to_string());
+        assert_eq!(hour.as_deref(), expect);
+    };
+    let owed = discrepancy(Why::NotAtAws, Amendment::Release, Some((EntryState::Unknown, 7)), None);
+    check(&owed, &[], None);
+    check(&owed, &[&before, &of_another_program], None);
+    check(
+        &owed,
+        &[&of_another_program, &before, &second, &first],
+        Some("2025-06-10T11"),
+    );
+    let carried = Discrepancy {
+        key_after: Some(KeyAfter {
+            total: 7,
+            committed: 7,
+            delta: 0,
+        }),
+        ..owed.clone()
+    };
+    check(&carried, &[&first], None);
+    let not_amended = Discrepancy {
+        amendment: Amendment::None,
+        ..owed
+    };
+    check(&not_amended, &[&first], None);
 }

@@ -222,6 +222,9 @@ async fn an_unknown_entry_is_released_after_72_hours_between_records_that_are_sh
             .collect();
         if is_before && is_after {
             assert_eq!(told, ["NOT_AT_AWS"], "{report:#}");
+            let released = listed.iter().find(|one| one["why"] == "NOT_AT_AWS").unwrap();
+            let sent = json!({ "hour": "2025-06-13T10:00:00Z", "quantity": 10_103, "state": "ACCEPTED" });
+            assert_eq!(released["corrective"], sent, "{report:#}");
             scene.assert_billed(&[
                 acme("2025-06-13T10", 10_103),
                 (OTHER_AWS_ACCOUNT, DIMENSION, TEN, 5_303),

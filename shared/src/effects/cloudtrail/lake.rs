@@ -19,9 +19,8 @@ use crate::decisions::coverage::{self, FieldSelector, Selector, Store, Uncovered
 use crate::effects::destinations::aws_marketplace::pace::jittered;
 use crate::values::trail::{Stretch, TrailEvent};
 
-//= https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_GetQueryResults.html
-//# MaxQueryResults: valid range 1 to 1000
-const ROWS_PER_PAGE_MAX: i32 = 1000;
+/// An event holds up to 25 usage records, and each is in memory beside its entry: AWS would give 1,000 events at once, and take 300 MB.
+const ROWS_PER_PAGE_MAX: i32 = 200;
 /// Times a query is asked for; with pauses of up to ten seconds that is some five minutes.
 const POLLS_MAX: u32 = 40;
 const POLL_PAUSE: Duration = Duration::from_millis(250);

@@ -3,11 +3,31 @@
 use std::collections::BTreeMap;
 
 use super::{Ledger, rows};
+use crate::effects::store_error::unavailable;
 use crate::effects::table::StoreError;
-use crate::values::entry::KeyHistory;
+use crate::values::entry::{Entry, KeyHistory};
+use crate::values::hour::Hour;
 use crate::values::usage_key::KeyHash;
 
+/// Entries of as many hours as one look at a stretch of a key needs: a day's, and some after it.
+const ENTRIES_MAX: i32 = 50;
+
 impl Ledger {
+    /// A key's entries from an hour on, in their order; the first [`ENTRIES_MAX`].
+    pub async fn entries_from(&self, key: &KeyHash, from: Hour) -> Result<Vec<Entry>, StoreError> {
+        let mut request = self.table.client().query().table_name(self.table.name());
+        for (name, value) in rows::hours_from(key, from) {
+            request = request.expression_attribute_values(name, value);
+        }
+        let request = request
+            .consistent_read(true)
+            .limit(ENTRIES_MAX)
+            .key_condition_expression("PK = :pk AND SK BETWEEN :from AND :to");
+        let answer = request.send().await.map_err(unavailable("DynamoDB Query"))?;
+        let items = answer.items.unwrap_or_default();
+        items.into_iter().map(rows::read_entry).collect()
+    }
+
     /// A key's whole partition; none if nothing was ever counted on it.
     pub async fn history(&self, key: &KeyHash) -> Result<Option<KeyHistory>, StoreError> {
         let mut state = None;

@@ -18,7 +18,10 @@ mod day;
 mod desk;
 mod read;
 mod settle;
+mod shown;
 mod watch;
+
+pub use shown::shown;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;

@@ -199,10 +199,10 @@ async fn note(
     run: &mut Run,
     agreed: BTreeMap<Name, (Entry, Entry, Observation)>,
 ) -> Result<(), ReconcileError> {
-    let pairs: Vec<(Entry, Entry)> = agreed
-        .values()
-        .map(|(before, after, _)| (before.clone(), after.clone()))
-        .collect();
+    let (pairs, shown): (Vec<(Entry, Entry)>, Vec<(Name, Observation)>) = agreed
+        .into_iter()
+        .map(|(name, (before, after, seen))| ((before, after), (name, seen)))
+        .unzip();
     let together = pairs
         .chunks(NAMES_PER_READ_MAX)
         .map(|pairs| desk.outbill.ledger.verify(pairs));
@@ -212,11 +212,11 @@ async fn note(
         .try_collect()
         .await?;
     let outdated: BTreeSet<Name> = outdated.into_iter().flatten().collect();
-    for (name, (_, after, seen)) in agreed {
+    for ((_, after), (name, seen)) in pairs.iter().zip(shown) {
         if outdated.contains(&name) {
             settle::shown_record(desk, run, &seen).await?;
         } else {
-            tally(run, &after, &seen);
+            tally(run, after, &seen);
         }
     }
     Ok(())
