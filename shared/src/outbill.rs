@@ -13,9 +13,9 @@ use crate::{
     effects::{
         access::Access, attempts::Attempts, bodies::Bodies, cloudtrail::CloudTrail, configurations::Configurations,
         connections::Connections, credentials::Credentials, destinations::aws_marketplace::AwsMarketplace,
-        events::Events, ids::Ids, ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings, queue::BillQueue,
-        random::Random, reconciliations::Reconciliations, runs::Runs, secrets::Secrets, sweeps::Sweeps, table::Table,
-        usage::Usage, waiting::Waiting, webhooks::Webhooks,
+        events::Events, ids::Ids, ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings, metrics::Metrics,
+        queue::BillQueue, random::Random, reconciliations::Reconciliations, runs::Runs, secrets::Secrets,
+        sweeps::Sweeps, table::Table, usage::Usage, waiting::Waiting, webhooks::Webhooks,
     },
 };
 
@@ -66,6 +66,8 @@ pub struct Outbill {
     pub access: Access,
     /// Failed requests for a token.
     pub attempts: Attempts,
+    /// What is counted for CloudWatch.
+    pub metrics: Metrics,
     /// The maker of ids.
     pub ids: Arc<Ids>,
 }
@@ -107,6 +109,7 @@ impl Outbill {
             bodies,
             mailer: Mailer::new(aws_sdk_sesv2::Client::new(sdk), &environment.alert_sender),
             access: Access::new(secrets.clone()),
+            metrics: Metrics::to_stdout(&environment.secret_prefix),
             attempts: Attempts::new(table.clone()),
             secrets,
             table,

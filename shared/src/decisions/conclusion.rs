@@ -90,6 +90,23 @@ pub enum Tally {
     Failure { cause: String },
 }
 
+impl Outcome {
+    /// Why nothing of the bill was sent, by name; none: it was counted.
+    pub fn skipped(&self) -> Option<&'static str> {
+        match self {
+            Outcome::Refused(refusal) => Some(refusal.name()),
+            Outcome::Invalid(_) => Some("INVALID"),
+            Outcome::Ignored(Standing::Older(_)) => Some("OLDER_VERSION"),
+            Outcome::Ignored(Standing::Incomparable(_)) => Some("INCOMPARABLE_VERSION"),
+            Outcome::Ignored(Standing::Deleted) => Some("DELETED"),
+            Outcome::Overtaken => Some("OVERTAKEN"),
+            Outcome::Ignored(Standing::First | Standing::Newer | Standing::Equal)
+            | Outcome::EqualButOther(_)
+            | Outcome::Metered(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

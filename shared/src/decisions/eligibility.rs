@@ -19,6 +19,20 @@ pub enum Refusal {
     FilteredOut,
 }
 
+impl Refusal {
+    /// As it is counted.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::Disabled => "DISABLED",
+            Refusal::NoCredential => "NO_CREDENTIAL",
+            Refusal::NotAmongAccounts => "NOT_AMONG_ACCOUNTS",
+            Refusal::RestrictedAccount => "RESTRICTED_ACCOUNT",
+            Refusal::NotApproved => "NOT_APPROVED",
+            Refusal::FilteredOut => "FILTERED_OUT",
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

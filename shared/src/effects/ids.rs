@@ -50,6 +50,13 @@ impl Ids {
     }
 }
 
+/// When an id of [`Ids`] was made; none: it is none of them.
+pub fn made_at(id: &str) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
+    let (seconds, nanoseconds) = (i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?);
+    Timestamp::new(seconds, nanoseconds).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +74,7 @@ mod tests {
         );
         assert!(made[0].starts_with("01975948"), "{}", made[0]);
         assert_eq!(Uuid::parse_str(&made[0]).unwrap().get_version_num(), 7);
+        assert_eq!(made_at(&made[0]), Some(now));
+        assert_eq!(made_at("run"), None);
     }
 }

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod m3ter;
 pub mod mail;
 pub mod mappings;
+pub mod metrics;
 pub mod queue;
 pub mod random;
 pub mod reconciliations;

@@ -37,6 +37,13 @@ fn partition(organization: &OrganizationId) -> String {
     format!("ORG#{organization}#RECONCILIATION")
 }
 
+fn scheduled_row(organization: &OrganizationId, configuration: &ConfigurationId, date: Date) -> (String, String) {
+    (
+        format!("ORG#{organization}#RECONCILED"),
+        format!("{date}#{configuration}"),
+    )
+}
+
 fn parts_partition(organization: &OrganizationId, id: &str) -> String {
     format!("ORG#{organization}#RECONCILIATION#{id}")
 }
@@ -74,17 +81,26 @@ impl Reconciliations {
         date: Date,
         (id, now): (&str, Timestamp),
     ) -> Result<String, StoreError> {
-        let (partition, day) = (
-            format!("ORG#{organization}#RECONCILED"),
-            format!("{date}#{configuration}"),
-        );
+        let (partition, day) = scheduled_row(organization, configuration, date);
         let row = RowBuilder::new(&partition, &day)
             .text("reconciliation", id)
             .number(super::table::EXPIRES_AT, expires_at(now));
         self.0.put_if(row.build(), "attribute_not_exists(PK)", []).await?;
-        let scheduled = self.0.get(&partition, &day).await?;
-        let scheduled = scheduled.ok_or_else(|| StoreError::corrupt(format!("{partition} {day}"), "reconciliation"))?;
-        Row(&scheduled).parsed("reconciliation", |id| Some(id.to_owned()))
+        let scheduled = self.scheduled(organization, configuration, date).await?;
+        scheduled.ok_or_else(|| StoreError::corrupt(format!("{partition} {day}"), "reconciliation"))
+    }
+
+    /// The id under which the schedule compares a configuration's day; none: it was not scheduled.
+    pub async fn scheduled(
+        &self,
+        organization: &OrganizationId,
+        configuration: &ConfigurationId,
+        date: Date,
+    ) -> Result<Option<String>, StoreError> {
+        let (partition, day) = scheduled_row(organization, configuration, date);
+        let found = self.0.get(&partition, &day).await?;
+        let id = |item| Row(item).parsed("reconciliation", |id| Some(id.to_owned()));
+        found.as_ref().map(id).transpose()
     }
 
     /// One, as it is now.

@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod mapping;
 pub mod marketplace_configuration;
 pub mod message;
+pub mod metric;
 pub mod run;
 #[cfg(test)]
 pub(crate) mod samples;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -13,6 +14,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use clap::{Parser, ValueEnum};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
+use outbill::effects::metrics::Metrics;
 use outbill::stories::reconcile::{Work, reconcile};
 use outbill::values::bill::BillReference;
 use outbill::values::entry::{Attempt, Connection, Entry, EntryState, Origin, Part};
@@ -110,7 +112,10 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         alert_sender: String::new(),
         log: "warn".to_owned(),
     };
-    let outbill = Outbill::connect(&sdk, &environment);
+    let outbill = Outbill {
+        metrics: Metrics::new(&environment.secret_prefix, Arc::new(|_| ())),
+        ..Outbill::connect(&sdk, &environment)
+    };
     let before = memory("VmRSS")?;
     let began = Instant::now();
     reconcile(&outbill, Work::Day(DAY.parse()?), RECONCILED_AT.parse()?).await?;

@@ -50,6 +50,7 @@ pub fn router(controls: Controls) -> Router {
         .route("/buyers", post(buyers))
         .route("/faults", get(faults).post(set_faults))
         .route("/cloudtrail", get(cloudtrail).post(change_cloudtrail))
+        .route("/metrics", get(metrics))
         .route("/requests", get(requests).delete(clear_requests))
         .route("/dead-letters", get(dead_letters))
         .route("/outbox", get(outbox))
@@ -333,6 +334,10 @@ async fn set_faults(State(controls): State<Controls>, body: Bytes) -> Answer {
         .set(wanted)
         .map_err(|error| Refusal::bad(error.to_string()))?;
     Ok(Json(json!(controls.shared.faults.left())))
+}
+
+async fn metrics(State(controls): State<Controls>) -> Json<Value> {
+    Json(json!(controls.shared.cloudwatch.series()))
 }
 
 async fn requests(State(controls): State<Controls>) -> Json<Value> {

@@ -6,6 +6,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use futures::FutureExt;
 use outbill::effects::access::{Access, Permission};
+use outbill::effects::metrics::Metrics;
 use outbill::effects::secrets::Secrets;
 use outbill::effects::table;
 use outbill::values::ids::OrganizationId;
@@ -59,7 +60,18 @@ pub async fn sdk(aws_endpoint_url: &str, region: &str) -> SdkConfig {
 pub async fn build(surroundings: Surroundings) -> Result<Functions, BuildError> {
     let sdk = sdk(&surroundings.aws_endpoint_url, &surroundings.region).await;
     make_table(&sdk).await?;
-    let outbill = Outbill::connect(&sdk, &environment(&surroundings));
+    let environment = environment(&surroundings);
+    let cloudwatch = surroundings.cloudwatch.clone();
+    let output = move |line: &str| {
+        // CloudWatch drops what it cannot read without a word; here it is said.
+        if let Err(error) = cloudwatch.read(line) {
+            tracing::error!(error, "a line that CloudWatch would make no metric of");
+        }
+    };
+    let outbill = Outbill {
+        metrics: Metrics::new(&environment.secret_prefix, Arc::new(output)),
+        ..Outbill::connect(&sdk, &environment)
+    };
     make_secrets(&outbill, &surroundings).await?;
     let clock = surroundings.clock.clone();
     let reconciles = outbill.clone();

@@ -22,6 +22,7 @@ pub mod laws;
 pub mod load;
 pub mod m3ter;
 pub mod m3ter_lists;
+pub mod metrics;
 pub mod options;
 pub mod page;
 pub mod queue;

@@ -17,6 +17,7 @@ use crate::controls::{self, Controls};
 use crate::faults::{Fault, FaultError, Faults};
 use crate::holdings::{AccessKey, Change, Mail};
 use crate::journal::JournalError;
+use crate::metrics::{CloudWatch, Series};
 use crate::options::Options;
 use crate::page;
 use crate::queue::{EventSource, drain, wait_for};
@@ -112,6 +113,7 @@ pub struct Shared {
     pub(crate) world: Arc<World>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) cloudwatch: Arc<CloudWatch>,
     pub(crate) addresses: Addresses,
     pub(crate) access_key: AccessKey,
     pub(crate) reconcile: Reconcile,
@@ -232,6 +234,7 @@ impl Sandbox {
                 latency: options.latency,
             }),
         );
+        let cloudwatch = Arc::new(CloudWatch::default());
         let functions = build(Surroundings {
             aws_endpoint_url: addresses.aws.clone(),
             region: crate::functions::REGION.to_owned(),
@@ -240,6 +243,7 @@ impl Sandbox {
             m3ter_base_url: addresses.m3ter.clone(),
             clock: world.clock().clone(),
             access_key: access_key.clone(),
+            cloudwatch: cloudwatch.clone(),
         })
         .await
         .map_err(StartError::Functions)?;
@@ -247,6 +251,7 @@ impl Sandbox {
             world: world.clone(),
             faults,
             requests,
+            cloudwatch,
             addresses,
             access_key,
             reconcile: functions.reconcile,
@@ -292,6 +297,11 @@ impl Sandbox {
     /// Changes AWS Marketplace, for tests that do more than the controls offer.
     pub fn change(&self, change: Change) -> Result<(), JournalError> {
         self.shared.world.change(change)
+    }
+
+    /// The metrics that the functions sent.
+    pub fn metrics(&self) -> Vec<Series> {
+        self.shared.cloudwatch.series()
     }
 
     /// Calls by service and action.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::holdings::AccessKey;
+use crate::metrics::CloudWatch;
 
 /// Handles a batch of messages at an instant. A panic fails the whole batch.
 pub type Dispatch = Arc<dyn Fn(SqsEvent, Timestamp) -> BoxFuture<'static, SqsBatchResponse> + Send + Sync>;
@@ -59,6 +60,8 @@ pub struct Surroundings {
     pub clock: Clock,
     /// The access key that must work from the start; the same after a restart with the same folder.
     pub access_key: AccessKey,
+    /// Where a function's log goes, as far as CloudWatch makes metrics of it.
+    pub cloudwatch: Arc<CloudWatch>,
 }
 
 /// Why the functions cannot be built.

@@ -399,8 +399,9 @@ impl Play {
         self.collect()?;
         self.drain().await?;
         for _ in 0..CALM_TICKS {
-            let until_tick = self.next_tick.duration_since(self.stage.aws.clock.now()).as_mins() + 1;
-            self.pass(until_tick).await?;
+            // While a message was handled the tick may have come due.
+            let until_tick = self.next_tick.duration_since(self.stage.aws.clock.now()).as_mins();
+            self.pass(until_tick.max(0) + 1).await?;
             self.drain().await?;
         }
         if self.trail.is_some() {

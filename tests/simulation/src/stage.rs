@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use aws_smithy_async::time::SharedTimeSource;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use outbill::effects::metrics::Metrics;
 use outbill::effects::random::Random;
 use outbill::{Environment, Outbill};
 use sandbox::Service;
@@ -91,7 +93,10 @@ impl Stage {
             alert_sender: "outbill@seller.example".to_owned(),
             log: "off".to_owned(),
         };
-        Outbill::connect_with(&self.sdk(caller), &environment, &random)
+        Outbill {
+            metrics: Metrics::new(&environment.secret_prefix, Arc::new(|_| ())),
+            ..Outbill::connect_with(&self.sdk(caller), &environment, &random)
+        }
     }
 
     /// The SDK's configuration of a caller: its own line, the virtual clock, and otherwise what the SDK does by itself.

@@ -13,13 +13,15 @@ use crate::decisions::claim::{ConnectionHealth, Reason};
 use crate::decisions::conclusion::Outcome;
 use crate::decisions::validation::Invalid;
 use crate::effects::connections::Failing;
+use crate::effects::ids::made_at;
 use crate::effects::ledger::{Claim, Recorded};
 use crate::effects::table::StoreError;
 use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
-use crate::values::entry::Connection;
+use crate::values::entry::{Connection, Entry, EntryState};
 use crate::values::hour::Hour;
 use crate::values::ids::{AccountId, ConfigurationId, OrganizationId, RunId};
+use crate::values::metric::{Measured, Metric};
 use crate::values::usage_key::KeyHash;
 
 /// Times that something is decided anew because other workers changed its rows.
@@ -36,6 +38,7 @@ pub(super) struct Batch<'a> {
     reserved: std::sync::Mutex<BTreeMap<EntryName, u32>>,
     /// Configurations with failures that were counted after their rows were read.
     counted: std::sync::Mutex<BTreeSet<ConfigurationId>>,
+    measured: std::sync::Mutex<Measured>,
 }
 
 impl<'a> Batch<'a> {
@@ -47,6 +50,7 @@ impl<'a> Batch<'a> {
             failing: Mutex::default(),
             reserved: std::sync::Mutex::default(),
             counted: std::sync::Mutex::default(),
+            measured: std::sync::Mutex::default(),
         }
     }
 
@@ -128,6 +132,44 @@ impl<'a> Batch<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .contains(configuration)
+    }
+
+    /// Notes what is counted for CloudWatch.
+    pub(super) fn measure(&self, note: impl FnOnce(&mut Measured)) {
+        note(&mut self.measured.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes entries that were claimed.
+    pub(super) fn measure_claims(&self, claims: &[Claim]) {
+        self.measure(|measured| {
+            for claim in claims {
+                measured.add(Metric::UnitsClaimed, claim.entry().quantity);
+            }
+        });
+    }
+
+    /// Notes how an entry stands now that it was settled.
+    pub(super) fn measure_settled(&self, entry: &Entry) {
+        let metric = match entry.state {
+            EntryState::Accepted => Metric::UnitsReported,
+            EntryState::Unknown => Metric::UnitsUnknown,
+            EntryState::Conflict => Metric::UnitsInConflict,
+            EntryState::Refused | EntryState::Released => Metric::UnitsRefused,
+            EntryState::Pending | EntryState::Adopted => return,
+        };
+        // The run that an entry is of counted what the entry sends.
+        let counted_at = made_at(entry.origin.run.as_str()).unwrap_or(entry.claimed_at);
+        self.measure(|measured| {
+            measured.add(metric, entry.quantity);
+            if entry.state == EntryState::Accepted {
+                measured.sample(Metric::TimeToReported, self.now.duration_since(counted_at).as_secs());
+            }
+        });
+    }
+
+    /// Writes what was measured.
+    pub(super) fn emit(&self) {
+        self.measure(|measured| self.outbill.metrics.emit(measured, self.now));
     }
 
     pub(super) fn new_run(&self) -> Result<RunId, DispatchError> {

@@ -20,6 +20,7 @@ use crate::values::entry::{EntryState, Origin};
 use crate::values::hour::Hour;
 use crate::values::ids::{AccountId, RunId};
 use crate::values::message::replay_of;
+use crate::values::metric::Metric;
 use crate::values::run::{IntegrationRun, RunStatus};
 
 //= https://www.m3ter.com/docs/guides/integrations/reviewing-and-resolving-integration-events
@@ -129,6 +130,9 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
         ),
     };
     let conclusion = conclusion::conclude(&outcome);
+    if let Some(reason) = outcome.skipped() {
+        batch.measure(|measured| measured.add_for(Metric::BillsSkipped, reason, 1));
+    }
     let organization = &draft.bill.organization;
     let log = json!({
         "at": batch.now,
@@ -191,6 +195,7 @@ pub(super) async fn conclude(
     conclusion: &Conclusion,
 ) -> Result<(), DispatchError> {
     if let Some(event) = conclusion.event {
+        batch.measure(|measured| measured.add_for(Metric::RunsFailed, conclusion.status.name(), 1));
         let text = conclusion.error.clone().unwrap_or_default();
         raise(batch, event, configuration, Some(about), &text).await?;
     }
@@ -244,6 +249,7 @@ async fn disable(
         id = configuration.id,
         organization = configuration.organization,
     );
+    batch.measure(|measured| measured.add(Metric::ConfigurationsDisabled, 1));
     raise(batch, IntegrationEvent::Disabled, configuration, None, &text).await?;
     let users = configuration
         .marketplace()

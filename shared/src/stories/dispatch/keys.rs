@@ -137,6 +137,7 @@ pub(super) async fn apply_noted(
     let names: Vec<EntryName> = changes.iter().flat_map(of_change).collect();
     names.iter().for_each(|name| batch.intend(name));
     let applied = batch.outbill.ledger.apply(guard, changes, batch.now).await?;
+    batch.measure_claims(&applied.claims);
     let claimed: BTreeSet<EntryName> = applied.claims.iter().map(entry_name).collect();
     for name in names.iter().filter(|name| !claimed.contains(name)) {
         batch.give_back(name);

@@ -37,6 +37,7 @@ use crate::effects::ledger::LedgerError;
 use crate::effects::m3ter::M3terError;
 use crate::effects::table::StoreError;
 use crate::values::ids::RunId;
+use crate::values::metric::Metric;
 
 use batch::{Batch, Progress};
 
@@ -125,6 +126,7 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
         }
         Err(error) => report("of this batch", &error),
     }
+    batch.emit();
     dispositions
 }
 
@@ -140,6 +142,9 @@ async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
         let received = received
             .and_then(|outcome| outcome)
             .unwrap_or_else(receive::Received::Failed);
+        if received.is_bill() {
+            batch.measure(|measured| measured.add(Metric::BillsReceived, 1));
+        }
         let lane = received.lane().unwrap_or_else(|| format!("message {index}"));
         lanes.entry(lane).or_default().push((index, received));
     }

@@ -11,6 +11,7 @@ use crate::values::bill::BillReference;
 use crate::values::hour::Hour;
 use crate::values::ids::{ConfigurationId, OrganizationId, RunId};
 use crate::values::message::{BillMessage, Change, Leaving, Message, Replay, UnreadableBill};
+use crate::values::metric::Metric;
 use crate::values::sweep::SweepPage;
 use crate::values::usage_key::KeyHash;
 
@@ -66,6 +67,20 @@ impl Received {
         }
     }
 
+    /// Whether a bill came, or its end.
+    pub(super) fn is_bill(&self) -> bool {
+        match self {
+            Received::Bill(_) | Received::Unreadable(_) => true,
+            Received::Tick
+            | Received::FlushPage { .. }
+            | Received::Leaving(_)
+            | Received::Sweep
+            | Received::SweepPage(_)
+            | Received::Nothing
+            | Received::Failed(_) => false,
+        }
+    }
+
     /// The bill of a new version; none for a deletion and for what is no bill.
     fn calculated_bill(&self) -> Option<&BillReference> {
         match self {
@@ -116,6 +131,7 @@ pub(super) async fn receive(batch: &Batch<'_>, delivery: &Delivery) -> Result<Re
                 .queue
                 .dead_letter(batch.now, &delivery.body, &reason)
                 .await?;
+            batch.measure(|measured| measured.add(Metric::MessagesDeadLettered, 1));
             tracing::warn!(
                 message.id = delivery.id,
                 reason,

@@ -11,6 +11,7 @@ use crate::effects::ledger::{Claim, Recorded};
 use crate::values::credential::IntegrationCredential;
 use crate::values::entry::{Connection, Entry, Origin};
 use crate::values::hour::Hour;
+use crate::values::metric::Metric;
 
 /// A refused buyer leads to one claim in an earlier hour, which ends it.
 const ROUNDS_MAX: usize = 3;
@@ -43,6 +44,7 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
         waiting.append(&mut progress.claims);
         for closed in progress.closed.drain(..) {
             let name = (closed.entry.key.hash(), closed.entry.hour);
+            batch.measure_settled(&closed.entry);
             settled.entries.insert(name, settlement(closed, None, None, false));
         }
     }
@@ -133,6 +135,7 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
     match ledger.record_accepted(accepted, batch.now).await {
         Ok(recorded) => {
             for recorded in recorded {
+                batch.measure_settled(&recorded.entry);
                 let name = (recorded.entry.key.hash(), recorded.entry.hour);
                 settled.entries.insert(name, settlement(recorded, None, None, false));
             }
@@ -141,7 +144,18 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
     }
     for (claim, answer) in others {
         let name = entry_name(&claim);
+        let state_before = claim.entry().state;
         let (connection, reason, again) = told(&answer);
+        batch.measure(|measured| match answer {
+            Answer::NotTaken { .. } => measured.add(Metric::RecordsNotTaken, 1),
+            Answer::Unknown { .. } => measured.add(Metric::RecordsUnanswered, 1),
+            Answer::Success { .. }
+            | Answer::DuplicateRecord
+            | Answer::CustomerNotSubscribed
+            | Answer::BadRecord { .. }
+            | Answer::ConnectionRefused { .. }
+            | Answer::AheadOfAws => {}
+        });
         if may_block(&answer)
             && let Err(error) = wait(batch, &claim.entry().origin, &name).await
         {
@@ -150,6 +164,10 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
         }
         match ledger.record(claim, answer, batch.now).await {
             Ok(recorded) => {
+                if recorded.entry.state != state_before {
+                    batch.measure_settled(&recorded.entry);
+                }
+                batch.measure_claims(recorded.follow_up.as_slice());
                 follow_ups.extend(recorded.follow_up.clone());
                 settled
                     .entries

@@ -18,6 +18,7 @@ use crate::effects::table::StoreError;
 use crate::values::hour::Hour;
 use crate::values::ids::OrganizationId;
 use crate::values::message;
+use crate::values::metric::{Measured, Metric};
 use crate::values::trail::Stretch;
 use crate::values::usage_key::KeyHash;
 
@@ -158,9 +159,26 @@ impl Run {
                 .await?);
         }
         match desk.outbill.reconciliations.give_back(&mut self.leased).await? {
-            true => Ok(()),
+            true => {
+                desk.outbill.metrics.emit(&self.measured(), desk.now);
+                Ok(())
+            }
             false => Err(ReconcileError::Taken(id)),
         }
+    }
+
+    fn measured(&self) -> Measured {
+        let mut measured = Measured::default();
+        let reconciliation = &self.leased.reconciliation;
+        if reconciliation.scope == Scope::Day {
+            measured.add(Metric::ReconciliationsFinished, 1);
+            let is_unchecked = matches!(reconciliation.status, Status::PartlyChecked | Status::NotChecked);
+            measured.add(Metric::ReconciliationsUnchecked, i64::from(is_unchecked));
+        }
+        for (why, count) in &reconciliation.tally.discrepancies {
+            measured.add_for(Metric::Discrepancies, why, i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        measured
     }
 
     /// The report, as far as it can be said now.

@@ -16,6 +16,7 @@
 mod absence;
 mod day;
 mod desk;
+mod gauges;
 mod read;
 mod settle;
 mod shown;
@@ -84,7 +85,11 @@ pub fn reconcile(outbill: &Outbill, work: Work, now: Timestamp) -> BoxFuture<'_,
                 continue_all(outbill, now).await
             }
             Work::Continue => continue_all(outbill, now).await,
-            Work::Watch => watch::all(outbill, now).await,
+            Work::Watch => {
+                let watched = watch::all(outbill, now).await;
+                gauges::measure(outbill, now).await?;
+                watched
+            }
         }
     }
     .boxed()

@@ -78,6 +78,12 @@ pub(super) async fn open(desk: &Desk<'_>) -> Result<Vec<Entry>, StoreError> {
     Ok(listed.into_iter().filter(|entry| is_watched(entry, desk.now)).collect())
 }
 
+/// Whether AWS will refuse an entry's hour soon that it has not settled.
+pub(super) fn closes_soon(entry: &Entry, now: Timestamp) -> bool {
+    let left = entry.hour.closes_at().duration_since(now);
+    is_watched(entry, now) && left <= SignedDuration::from_hours(CLOSES_SOON_HOURS)
+}
+
 fn is_watched(entry: &Entry, now: Timestamp) -> bool {
     let waits = match entry.state {
         EntryState::Pending | EntryState::Conflict | EntryState::Unknown => true,
@@ -126,11 +132,10 @@ async fn look(
 
 /// Tells somebody of money that AWS will refuse soon.
 async fn alarm(outbill: &Outbill, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
-    let closes_at = entry.hour.closes_at();
-    let left = closes_at.duration_since(now);
-    if !is_watched(entry, now) || left > SignedDuration::from_hours(CLOSES_SOON_HOURS) {
+    if !closes_soon(entry, now) {
         return Ok(());
     }
+    let closes_at = entry.hour.closes_at();
     let origin = &entry.origin;
     let dimension = format!("{}-{}", origin.connection.product_code, entry.key.dimension);
     let message = format!(

@@ -1,0 +1,136 @@
+//! What waits, measured every hour: how much money AWS has not taken, how long it has waited, and whether anybody compares.
+//!
+//! Every gauge is sent every hour, as 0 where there is nothing: a gauge that is missing means that nobody looks.
+
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+
+use super::watch::closes_soon;
+use super::{ReconcileError, checked, day, day_before};
+use crate::Outbill;
+use crate::effects::ledger::Open;
+use crate::effects::table::{PageRequest, StoreError};
+use crate::values::configuration::IntegrationConfiguration;
+use crate::values::entry::{Entry, EntryState, KeyState};
+use crate::values::ids::OrganizationId;
+use crate::values::metric::{Measured, Metric};
+
+const PAGE_ROWS: usize = 500;
+/// A day's report is to be there at 13:00 UTC: two hours after its schedule.
+const REPORT_DUE_HOURS: i64 = 13;
+/// The schedule's hour: a configuration that was changed after it is compared from the next day on.
+const SCHEDULED_HOURS: i64 = 11;
+
+/// Measures all organizations and writes the gauges.
+pub(super) async fn measure(outbill: &Outbill, now: Timestamp) -> Result<(), ReconcileError> {
+    let mut measured = Measured::default();
+    for gauge in [
+        Metric::OldestPendingAge,
+        Metric::UnitsAtRisk,
+        Metric::UnitsClosingSoon,
+        Metric::UnitsUndecided,
+        Metric::UnitsBlocked,
+        Metric::UnitsCarried,
+        Metric::ReconciliationsOverdue,
+    ] {
+        measured.add(gauge, 0);
+    }
+    let mut oldest_seconds = 0;
+    for organization in outbill.configurations.organizations().await? {
+        let age = open(outbill, &organization, &mut measured, now).await?;
+        oldest_seconds = oldest_seconds.max(age);
+    }
+    measured.add(Metric::OldestPendingAge, oldest_seconds);
+    measured.add(Metric::ReconciliationsOverdue, overdue(outbill, now).await?);
+    outbill.metrics.emit(&measured, now);
+    Ok(())
+}
+
+/// Adds up what is open in an organization; gives the age of its oldest pending entry, in seconds.
+async fn open(
+    outbill: &Outbill,
+    organization: &OrganizationId,
+    measured: &mut Measured,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    let mut oldest_seconds = 0;
+    let mut page = PageRequest {
+        size: PAGE_ROWS,
+        after: None,
+    };
+    loop {
+        let found = outbill.ledger.open(organization, &page).await?;
+        for open in found.items {
+            match open {
+                Open::Entry(entry) => oldest_seconds = oldest_seconds.max(self::entry(&entry, measured, now)),
+                Open::Key(state) => key(&state, measured),
+            }
+        }
+        page.after = found.next;
+        if page.after.is_none() {
+            return Ok(oldest_seconds);
+        }
+    }
+}
+
+/// An entry whose outcome is not known; gives its age if it is still sent.
+fn entry(entry: &Entry, measured: &mut Measured, now: Timestamp) -> i64 {
+    measured.add(Metric::UnitsAtRisk, entry.quantity);
+    if closes_soon(entry, now) {
+        measured.add(Metric::UnitsClosingSoon, entry.quantity);
+    }
+    if entry.waits_for_a_decision() {
+        measured.add(Metric::UnitsUndecided, entry.quantity);
+    }
+    match entry.state {
+        EntryState::Pending => now.duration_since(entry.claimed_at).as_secs().max(0),
+        EntryState::Accepted
+        | EntryState::Unknown
+        | EntryState::Conflict
+        | EntryState::Adopted
+        | EntryState::Refused
+        | EntryState::Released => 0,
+    }
+}
+
+fn key(state: &KeyState, measured: &mut Measured) {
+    let owed = state.total.saturating_sub(state.committed);
+    measured.add(Metric::UnitsAtRisk, owed.max(0));
+    measured.add(Metric::UnitsCarried, owed.saturating_neg().max(0));
+    if state.blocked.is_some() {
+        measured.add(Metric::UnitsBlocked, owed.max(0));
+    }
+}
+
+/// Configurations whose last day has no finished report although it is due.
+async fn overdue(outbill: &Outbill, now: Timestamp) -> Result<i64, StoreError> {
+    let due = now.checked_sub(SignedDuration::from_hours(REPORT_DUE_HOURS));
+    let date = day_before(due.unwrap_or(now));
+    let mut overdue: i64 = 0;
+    for configuration in checked(outbill).await? {
+        if is_expected(&configuration, date) && !is_reported(outbill, &configuration, date).await? {
+            overdue = overdue.saturating_add(1);
+        }
+    }
+    Ok(overdue)
+}
+
+/// Whether a configuration was there, as it is, when the day's comparison was scheduled.
+fn is_expected(configuration: &IntegrationConfiguration, date: Date) -> bool {
+    let (_, end) = day::bounds(date);
+    let scheduled = day::hours(end, SCHEDULED_HOURS);
+    configuration.audit.last_modified < scheduled
+}
+
+async fn is_reported(
+    outbill: &Outbill,
+    configuration: &IntegrationConfiguration,
+    date: Date,
+) -> Result<bool, StoreError> {
+    let (store, organization) = (&outbill.reconciliations, &configuration.organization);
+    let Some(id) = store.scheduled(organization, &configuration.id, date).await? else {
+        return Ok(false);
+    };
+    let report = store.get(organization, &id).await?;
+    Ok(report.is_some_and(|report| report.status.is_final()))
+}
