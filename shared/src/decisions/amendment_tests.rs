@@ -247,3 +247,72 @@ fn adopted_units_are_taken_from_bills_that_wait_before_the_newest_carries_the_re
         .collect();
     assert_eq!(units, [("b".to_owned(), -3)]);
 }
+
+#[test]
+fn an_amended_entry_says_why_and_what_showed_it() {
+    let now = at("2025-06-14T00:00:00Z");
+    let check = |before: &Entry, amendment: Amendment, shows: Option<&Observation>, expect: &Entry| {
+        let amended = amend(before, &state(11, Some(before)), amendment, shows, "why", now).unwrap();
+        assert_eq!(&amended.entry, expect, "{amendment:?}");
+    };
+    let seen = seen(7);
+    let unverified = Entry {
+        unseen_since: Some(at("2025-06-11T11:00:00Z")),
+        ..entry(EntryState::Accepted, 7)
+    };
+    let verified = Entry {
+        unseen_since: None,
+        seen_event: Some("e".to_owned()),
+        ..unverified.clone()
+    };
+    check(&unverified, Amendment::Verify, Some(&seen), &verified);
+    // Marked once: since when is not forgotten.
+    check(&unverified, Amendment::MarkUnverified, None, &unverified);
+    let marked = Entry {
+        unseen_since: Some(now),
+        ..entry(EntryState::Accepted, 7)
+    };
+    check(
+        &entry(EntryState::Accepted, 7),
+        Amendment::MarkUnverified,
+        None,
+        &marked,
+    );
+    let unknown = entry(EntryState::Unknown, 7);
+    let reason = Some("why".to_owned());
+    let accepted = Entry {
+        state: EntryState::Accepted,
+        metering_record_id: Some("m".to_owned()),
+        seen_event: Some("e".to_owned()),
+        reason: reason.clone(),
+        ..unknown.clone()
+    };
+    check(&unknown, Amendment::Accept, Some(&seen), &accepted);
+    let observed = Entry {
+        state: EntryState::Adopted,
+        observed: Some(5),
+        ..accepted
+    };
+    check(&unknown, Amendment::Observe(5), Some(&seen), &observed);
+    let released = Entry {
+        state: EntryState::Released,
+        reason,
+        ..unknown.clone()
+    };
+    check(&unknown, Amendment::Release, None, &released);
+}
+
+#[test]
+fn a_key_is_dirty_only_if_it_owes_more_and_keeps_the_conflicts_of_other_entries() {
+    let now = at("2025-06-14T00:00:00Z");
+    let adopted = adopt(&state(5, None), &seen(5), now).unwrap();
+    assert!(!adopted.state.unwrap().dirty, "nothing more is owed");
+    let refused = entry(EntryState::Refused, 7);
+    let known = KeyState {
+        conflicts: 1,
+        ..state(7, Some(&refused))
+    };
+    let amended = amend(&refused, &known, Amendment::Accept, Some(&seen(7)), "why", now).unwrap();
+    let after = amended.state.unwrap();
+    assert_eq!((after.dirty, after.conflicts), (false, 1));
+}

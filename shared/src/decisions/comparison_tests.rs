@@ -300,3 +300,77 @@ fn silence_says_something_only_where_a_record_would_have_been_shown() {
         check(entry(state, 7), &controlled, long, Amendment::None, Why::Agreed);
     }
 }
+
+#[test]
+fn every_reason_has_a_name_and_says_whether_somebody_has_to_look() {
+    let all = [
+        (Why::Agreed, "AGREED", false, false),
+        (Why::AnswerLost, "ANSWER_LOST", true, false),
+        (Why::TakenAfterAll, "TAKEN_AFTER_ALL", true, true),
+        (Why::DuplicateOfItself, "DUPLICATE_OF_ITSELF", true, false),
+        (Why::OtherQuantity, "OTHER_QUANTITY", true, false),
+        (Why::Contradiction, "CONTRADICTION", true, true),
+        (Why::ForeignReporter, "FOREIGN_REPORTER", true, false),
+        (Why::BeforeAdoption, "BEFORE_ADOPTION", true, false),
+        (Why::OtherOrganization, "OTHER_ORGANIZATION", false, false),
+        (Why::NotOurs, "NOT_OURS", false, false),
+        (Why::ReceiptUnseen, "RECEIPT_UNSEEN", true, false),
+        (Why::ReceiptUnseenLong, "RECEIPT_UNSEEN_LONG", true, true),
+        (Why::NotAtAws, "NOT_AT_AWS", true, false),
+        (Why::TooSoon, "TOO_SOON", true, false),
+        (Why::NoControl, "NO_CONTROL", true, false),
+        (Why::Hidden, "HIDDEN", true, false),
+        (Why::NotRead, "NOT_READ", true, false),
+        (Why::ConflictOpen, "CONFLICT_OPEN", true, false),
+    ];
+    for (why, name, is_discrepancy, is_alarm) in all {
+        assert_eq!(
+            (why.name(), why.is_discrepancy(), why.is_alarm()),
+            (name, is_discrepancy, is_alarm)
+        );
+        assert_eq!(serde_json::to_string(&why).unwrap(), format!("{name:?}"));
+    }
+}
+
+#[test]
+fn what_is_observed_is_verified_once_and_a_verified_receipt_is_never_missed() {
+    let observed = Entry {
+        observed: Some(5),
+        ..entry(EntryState::Adopted, 7)
+    };
+    let found = shown(&observed, &seen(5), &stance());
+    assert_eq!((found.amendment, found.why), (Amendment::Verify, Why::Agreed));
+    let verified = Entry {
+        seen_event: Some("e".into()),
+        ..entry(EntryState::Accepted, 7)
+    };
+    let found = absent(&verified, &reading(&[]), at("2025-09-01T00:00:00Z"));
+    assert_eq!((found.amendment, found.why), (Amendment::None, Why::Agreed));
+}
+
+#[test]
+fn what_is_read_for_an_entry_reaches_to_the_records_around_it() {
+    let stretch = |from: &str, until: &str| Stretch {
+        from: at(from),
+        until: at(until),
+    };
+    let tried_again = Entry {
+        attempted_at: Some(at("2025-06-10T12:02:00Z")),
+        ..entry(EntryState::Unknown, 7)
+    };
+    assert_eq!(
+        stretch_of(&tried_again),
+        stretch("2025-06-10T10:00:00Z", "2025-06-10T12:22:00Z")
+    );
+    assert_eq!(
+        evidence_of(&tried_again),
+        stretch("2025-06-10T07:00:00Z", "2025-06-10T15:22:00Z")
+    );
+    // A receipt came soon after its attempt: five minutes more are enough to miss it.
+    let read = Reading {
+        stretches: vec![stretch("2025-06-10T10:00:00Z", "2025-06-10T10:10:00Z")],
+        ..Reading::default()
+    };
+    let found = absent(&entry(EntryState::Accepted, 7), &read, at("2025-06-10T11:00:00Z"));
+    assert_eq!(found.why, Why::ReceiptUnseen);
+}

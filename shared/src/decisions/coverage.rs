@@ -169,12 +169,22 @@ mod tests {
             store(vec![vec![field("eventCategory", &["Data"], &[])], vec![management()]]),
             None,
         );
+        // Named in full, it is taken.
+        let named = vec![
+            management(),
+            field("eventName", &["BatchMeterUsage"], &[]),
+            field("eventType", &["AwsApiCall"], &[]),
+        ];
+        check(store(vec![named]), None);
         for left_out in [
             vec![],
             vec![vec![field("eventCategory", &["Data"], &[])]],
             vec![vec![management(), field("readOnly", &["true"], &[])]],
             vec![vec![management(), field("eventSource", &[], &[EVENT_SOURCE])]],
             vec![vec![management(), field("eventName", &["MeterUsage"], &[])]],
+            vec![vec![management(), field("eventType", &["AwsServiceEvent"], &[])]],
+            // Without a category it takes nothing of management.
+            vec![vec![field("eventSource", &[], &["kms.amazonaws.com"])]],
             vec![vec![
                 management(),
                 field("userIdentity.arn", &[], &["arn:aws:iam::1:role/x"]),
@@ -212,6 +222,11 @@ mod tests {
             },
             None,
         );
+        let just_then = Store {
+            created: "2025-06-10T00:00:00Z".parse().ok(),
+            ..fine()
+        };
+        check(just_then, None);
         let created: Timestamp = "2025-06-10T00:00:01Z".parse().unwrap();
         check(
             Store {
@@ -220,5 +235,32 @@ mod tests {
             },
             Some(Uncovered::CreatedLater { created }),
         );
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_the_way_out() {
+        let told = |uncovered: Uncovered, hints: &[&str]| {
+            let text = uncovered.to_string();
+            assert!(
+                hints.iter().all(|hint| text.contains(hint)),
+                "{text} lacks one of {hints:?}"
+            );
+        };
+        let status = "STOPPED_INGESTION".to_owned();
+        told(
+            Uncovered::NotEnabled { status },
+            &["STOPPED_INGESTION", "start its ingestion"],
+        );
+        let (store, metering) = ("eu-west-1".to_owned(), "us-east-1".to_owned());
+        told(
+            Uncovered::Region { store, metering },
+            &["eu-west-1", "us-east-1", "all regions"],
+        );
+        let created = "2025-06-10T00:00:01Z".parse().unwrap();
+        told(
+            Uncovered::CreatedLater { created },
+            &["2025-06-10T00:00:01Z", "EVENT_HISTORY"],
+        );
+        told(Uncovered::Selectors, &["BatchMeterUsage", "add it"]);
     }
 }

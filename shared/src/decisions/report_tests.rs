@@ -83,6 +83,13 @@ fn only_what_was_checked_and_agrees_reads_as_a_match() {
     );
     check(&[], 3, &[found(Why::BeforeAdoption, Amendment::None)], Status::Differs);
     check(&[], 3, &[found(Why::Contradiction, Amendment::None)], Status::Differs);
+    let more_than_listed = Tally {
+        events: 3,
+        unlisted: 1,
+        ..Tally::default()
+    };
+    let listed = [found(Why::AnswerLost, Amendment::Accept)];
+    assert_eq!(conclude(&[], &more_than_listed, &listed), Status::Differs);
     for why in [
         Why::TooSoon,
         Why::NoControl,
@@ -222,4 +229,57 @@ fn the_corrective_entry_is_the_first_that_was_claimed_after_the_amendment() {
         ..owed
     };
     check(&not_amended, &[&first], None);
+}
+
+#[test]
+fn a_status_is_final_once_nothing_is_left_to_do_and_a_discrepancy_amended_once_something_was_done() {
+    let is_final = Status::ALL.map(|status| (status.name(), status.is_final()));
+    let expect = [
+        ("WAITING", false),
+        ("RUNNING", false),
+        ("MATCHES", true),
+        ("CORRECTED", true),
+        ("DIFFERS", true),
+        ("PARTLY_CHECKED", true),
+        ("NOT_CHECKED", true),
+    ];
+    assert_eq!(is_final, expect);
+    let found = |amendment| discrepancy(Why::AnswerLost, amendment, None, Some(7));
+    assert!(found(Amendment::Accept).is_amended() && !found(Amendment::None).is_amended());
+}
+
+#[test]
+fn the_page_says_what_is_carried_what_is_even_what_is_unlisted_and_what_was_read() {
+    let page = |delta: Units, unlisted: u64| {
+        let found = Discrepancy {
+            key_after: Some(KeyAfter {
+                total: 7,
+                committed: 7 - delta,
+                delta,
+            }),
+            ..discrepancy(Why::OtherQuantity, Amendment::Observe(5), None, Some(5))
+        };
+        let tally = Tally {
+            unlisted,
+            requests: 17,
+            ..Tally::default()
+        };
+        let shown = Shown {
+            found,
+            corrective: None,
+        };
+        text(&report(Status::Corrected, tally, &[]), &[shown])
+    };
+    let check = |page: &str, has: &str, lacks: &str| {
+        assert!(page.contains(has) && !page.contains(lacks), "{page}");
+    };
+    check(
+        &page(-3, 0),
+        "3 units are carried against later growth",
+        "are sent with",
+    );
+    check(&page(0, 0), "nothing more is to be sent", "and 0 more");
+    check(&page(4, 2), "… and 2 more", "carried");
+    let requests = format!("  {:42} {:>9}", "requests to CloudTrail", 17);
+    check(&page(0, 0), &requests, "… and");
 }

@@ -305,6 +305,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_entry_is_unverified_if_a_receipt_was_looked_for_in_vain() {
+        let unverified = Entry {
+            unseen_since: Some(Timestamp::UNIX_EPOCH),
+            ..entry("2025-06-10T10", EntryState::Accepted, &[("A", 7)])
+        };
+        let check = |entry: Entry, expect: bool| assert_eq!(entry.is_unverified(), expect, "{entry:?}");
+        check(unverified.clone(), true);
+        check(
+            Entry {
+                unseen_since: None,
+                ..unverified.clone()
+            },
+            false,
+        );
+        check(
+            Entry {
+                seen_event: Some("e".into()),
+                ..unverified.clone()
+            },
+            false,
+        );
+        check(
+            Entry {
+                state: EntryState::Unknown,
+                ..unverified
+            },
+            false,
+        );
+    }
+
+    #[test]
     fn a_state_says_whether_an_entry_counts_and_who_settles_it() {
         use EntryState::*;
         let check = |state: EntryState, name: &str, committed: bool, open: bool, waits_for_a_decision: bool| {
