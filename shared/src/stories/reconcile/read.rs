@@ -199,7 +199,7 @@ async fn note(
     run: &mut Run,
     agreed: BTreeMap<Name, (Entry, Entry, Observation)>,
 ) -> Result<(), ReconcileError> {
-    let (pairs, shown): (Vec<(Entry, Entry)>, Vec<(Name, Observation)>) = agreed
+    let (pairs, shown): (Vec<(Entry, Entry)>, Vec<_>) = agreed
         .into_iter()
         .map(|(name, (before, after, seen))| ((before, after), (name, seen)))
         .unzip();
