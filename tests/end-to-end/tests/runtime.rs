@@ -13,6 +13,7 @@ use anyhow::{Context, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambda_simulator::{InvocationStatus, Simulator};
+use sandbox::metrics::CloudWatch;
 use sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -120,9 +121,17 @@ impl Function {
             .envs(simulator.lambda_env_vars())
             .envs(environment(sandbox))
             .stdin(Stdio::null())
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
         Ok(Function { simulator, process })
+    }
+
+    /// Ends the function, and gives its log.
+    async fn log(mut self) -> anyhow::Result<String> {
+        self.process.start_kill()?;
+        let output = self.process.wait_with_output().await?;
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Invokes the function. Error: it failed, ended or did not answer.
@@ -295,6 +304,20 @@ async fn reconcile_does_what_its_schedules_say() -> anyhow::Result<()> {
     for schedule in [json!({"daily": {}}), json!({"watch": {}}), json!({"continue": {}})] {
         assert_eq!(function.invoke(schedule).await?, Value::Null);
     }
+    // What the hourly look measured is in the log, as CloudWatch reads it.
+    let cloudwatch = CloudWatch::default();
+    let log = function.log().await?;
+    for line in log.lines() {
+        cloudwatch.read(line).map_err(anyhow::Error::msg)?;
+    }
+    let series = cloudwatch.series();
+    let at_risk = series.iter().find(|series| series.name == "UnitsAtRisk");
+    let at_risk = at_risk.with_context(|| format!("no gauge in {log}"))?;
+    assert_eq!(at_risk.values.iter().map(|(_, units)| *units).collect::<Vec<_>>(), [0]);
+    assert_eq!(
+        at_risk.dimensions.get("Deployment").map(String::as_str),
+        Some("outbill/")
+    );
     Ok(())
 }
 
