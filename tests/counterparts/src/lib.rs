@@ -1,4 +1,4 @@
-//! Programs that others wrote, in a Python of their own, driven against the sandbox.
+//! Programs that others wrote, in a Python of their own, driven against the sandbox or given the template.
 //!
 //! The virtual environment is made once for a list of requirements, in Cargo's folder for tests, and kept. Of several test programs that
 //! start at once, one makes it and the others wait. Without Python the tests fail: what they show cannot be shown without it.
@@ -12,15 +12,17 @@ use anyhow::{Context, bail};
 use sandbox::{Options, Sandbox, functions};
 use sha2::{Digest, Sha256};
 
-/// Everything that is installed, each in the version that was tried.
+/// What is installed for m3ter's SDK and the generator of requests, each in the version that was tried.
 pub const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
+/// The same for AWS SAM and cfn-lint, which want other versions of some.
+pub const SAM_REQUIREMENTS: &str = include_str!("../python/sam-requirements.txt");
 
-/// A Python with what [`REQUIREMENTS`] lists; `folder` is where it is made if it is not there.
-pub fn python(folder: &Path) -> anyhow::Result<PathBuf> {
+/// A Python with what `requirements` list; `folder` is where it is made if it is not there.
+pub fn python(folder: &Path, requirements: &str) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let lock = File::create(folder.join("python.lock"))?;
     lock.lock().context("another test makes the virtual environment")?;
-    let environment = folder.join(format!("python-{}", name_of(REQUIREMENTS)));
+    let environment = folder.join(format!("python-{}", name_of(requirements)));
     let python = environment.join(if cfg!(windows) {
         "Scripts/python.exe"
     } else {
@@ -37,11 +39,11 @@ pub fn python(folder: &Path) -> anyhow::Result<PathBuf> {
     let make = Command::new("python3").args(["-m", "venv"]).arg(&environment).output();
     let made = make.context("these tests need Python 3.10 or newer as python3, with its module venv")?;
     told("python3 -m venv", &made)?;
-    let requirements = environment.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS)?;
+    let listed = environment.join("requirements.txt");
+    fs::write(&listed, requirements)?;
     let install = Command::new(&python)
         .args(["-m", "pip", "install", "--quiet", "--requirement"])
-        .arg(&requirements)
+        .arg(&listed)
         .output()?;
     told("pip install", &install)?;
     fs::write(&ready, "")?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use counterparts::{program, python, sandbox};
+use counterparts::{REQUIREMENTS, program, python, sandbox};
 use sandbox::seller::Seller;
 use sandbox::{AccessKey, Sandbox};
 use serde_json::json;
@@ -20,7 +20,7 @@ const CASES_PER_OPERATION_MAX: &str = "12";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_as_described() -> anyhow::Result<()> {
-    let python = python(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
+    let python = python(Path::new(env!("CARGO_TARGET_TMPDIR")), REQUIREMENTS)?;
     let sandbox = sandbox().await?;
     let folder = tempfile::tempdir()?;
     let key = sandbox.access_key();

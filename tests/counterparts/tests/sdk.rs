@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use counterparts::{program, python, sandbox};
+use counterparts::{REQUIREMENTS, program, python, sandbox};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn m3ters_sdk_works_unmodified() -> anyhow::Result<()> {
-    let python = python(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
+    let python = python(Path::new(env!("CARGO_TARGET_TMPDIR")), REQUIREMENTS)?;
     let sandbox = sandbox().await?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/sdk.py");
     let output = program(&python, &sandbox).arg(script).output().await?;
