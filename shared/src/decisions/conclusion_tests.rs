@@ -314,3 +314,30 @@ fn a_refused_connection_is_told_before_all_else_and_keeps_the_units() {
     check(ConnectionRefusal::Product, RunStatus::Error, IntegrationEvent::Perform);
     check(ConnectionRefusal::Request, RunStatus::Error, IntegrationEvent::Perform);
 }
+
+#[test]
+fn what_is_not_sent_is_counted_by_its_reason() {
+    let invalid = Invalid::one(Culprit::Configuration("bad".to_owned()));
+    let check = |outcome: Outcome, expect: Option<&str>| assert_eq!(outcome.skipped(), expect, "{outcome}");
+    for (refusal, name) in [
+        (Refusal::Disabled, "DISABLED"),
+        (Refusal::NoCredential, "NO_CREDENTIAL"),
+        (Refusal::NotAmongAccounts, "NOT_AMONG_ACCOUNTS"),
+        (Refusal::RestrictedAccount, "RESTRICTED_ACCOUNT"),
+        (Refusal::NotApproved, "NOT_APPROVED"),
+        (Refusal::FilteredOut, "FILTERED_OUT"),
+    ] {
+        check(Outcome::Refused(refusal), Some(name));
+    }
+    check(Outcome::Invalid(invalid), Some("INVALID"));
+    let head = Head::Version(7);
+    check(Outcome::Ignored(Standing::Older(head)), Some("OLDER_VERSION"));
+    check(
+        Outcome::Ignored(Standing::Incomparable(head)),
+        Some("INCOMPARABLE_VERSION"),
+    );
+    check(Outcome::Ignored(Standing::Deleted), Some("DELETED"));
+    check(Outcome::Overtaken, Some("OVERTAKEN"));
+    check(Outcome::Metered(Vec::new()), None);
+    check(Outcome::EqualButOther(Vec::new()), None);
+}
