@@ -5,7 +5,7 @@ use super::batch::{Batch, Draft, Progress, TRIES_MAX};
 use super::bill::{KeyRun, run_draft};
 use super::keys::{self, KeyWork, Rows};
 use super::receive::ReceivedBill;
-use crate::decisions::advance::{self, Advance};
+use crate::decisions::advance::{self, Advance, Mode};
 use crate::decisions::conclusion::Outcome;
 use crate::decisions::eligibility::Refusal;
 use crate::values::bill::{BillReference, Head};
@@ -64,7 +64,7 @@ pub(super) async fn delete(
         manifest: &manifest,
         run: key_run,
         resumes: false,
-        unblocks: false,
+        unblocks: matches!(received.mode, Mode::Apply | Mode::Remap),
     };
     let drafts = keys::apply(batch, &work, Rows::Newer(rows), progress)
         .await?
