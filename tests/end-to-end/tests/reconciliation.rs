@@ -167,6 +167,13 @@ async fn a_receipt_that_cloudtrail_does_not_show_is_sent_again_and_never_release
         // Without one event of that time, nobody can say that CloudTrail would show it.
         assert_report(&report, "NOT_CHECKED", 10_103, 0, 0, &["RECEIPT_UNSEEN"]);
         assert_eq!(scene.metering_calls(), 2, "{repeat}");
+        let metrics = scene.sandbox.metrics();
+        let reported = metrics.iter().filter(|series| series.name == "UnitsReported");
+        let reported: Vec<i64> = reported
+            .flat_map(|series| &series.values)
+            .map(|(_, units)| *units)
+            .collect();
+        assert_eq!(reported, [10_103], "{repeat}");
         assert_eq!(states(&scene).await, [(TEN.to_owned(), 10_103, "ACCEPTED")], "{repeat}");
         scene.assert_billed(&[acme(TEN, 10_103)]);
         if repeat == "Success" {

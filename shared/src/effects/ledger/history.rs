@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+
 use super::{Ledger, rows};
 use crate::effects::store_error::unavailable;
 use crate::effects::table::StoreError;
@@ -13,16 +15,19 @@ use crate::values::usage_key::KeyHash;
 const ENTRIES_MAX: i32 = 50;
 
 impl Ledger {
+    /// A strongly consistent query of a key's entries from an hour on.
+    pub(super) fn entries_query(&self, key: &KeyHash, from: Hour) -> QueryFluentBuilder {
+        let values = rows::hours_from(key, from).map(|(name, value)| (name.to_owned(), value));
+        let request = self.table.client().query().table_name(self.table.name());
+        request
+            .consistent_read(true)
+            .key_condition_expression("PK = :pk AND SK BETWEEN :from AND :to")
+            .set_expression_attribute_values(Some(values.into()))
+    }
+
     /// A key's entries from an hour on, in their order; the first [`ENTRIES_MAX`].
     pub async fn entries_from(&self, key: &KeyHash, from: Hour) -> Result<Vec<Entry>, StoreError> {
-        let mut request = self.table.client().query().table_name(self.table.name());
-        for (name, value) in rows::hours_from(key, from) {
-            request = request.expression_attribute_values(name, value);
-        }
-        let request = request
-            .consistent_read(true)
-            .limit(ENTRIES_MAX)
-            .key_condition_expression("PK = :pk AND SK BETWEEN :from AND :to");
+        let request = self.entries_query(key, from).limit(ENTRIES_MAX);
         let answer = request.send().await.map_err(unavailable("DynamoDB Query"))?;
         let items = answer.items.unwrap_or_default();
         items.into_iter().map(rows::read_entry).collect()

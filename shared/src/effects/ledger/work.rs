@@ -62,17 +62,8 @@ impl Ledger {
     pub async fn pending(&self, key: &KeyHash, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
         const HOURS_BACK: usize = 48;
         let from = std::iter::successors(Some(Hour::containing(now)), |hour| Some(hour.previous())).nth(HOURS_BACK);
-        let mut request = self
-            .table
-            .client()
-            .query()
-            .table_name(self.table.name())
-            .consistent_read(true);
-        for (name, value) in rows::hours_from(key, from.unwrap_or_else(|| Hour::containing(now))) {
-            request = request.expression_attribute_values(name, value);
-        }
-        let request = request
-            .key_condition_expression("PK = :pk AND SK BETWEEN :from AND :to")
+        let request = self
+            .entries_query(key, from.unwrap_or_else(|| Hour::containing(now)))
             .filter_expression("#state = :pending")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":pending", text(EntryState::Pending.as_str()));

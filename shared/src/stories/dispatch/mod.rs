@@ -142,7 +142,7 @@ async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
         let received = received
             .and_then(|outcome| outcome)
             .unwrap_or_else(receive::Received::Failed);
-        if received.is_bill() {
+        if received.bill().is_some() {
             batch.measure(|measured| measured.add(Metric::BillsReceived, 1));
         }
         let lane = received.lane().unwrap_or_else(|| format!("message {index}"));

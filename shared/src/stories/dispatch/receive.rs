@@ -52,42 +52,10 @@ pub(super) enum Received {
 }
 
 impl Received {
-    /// Messages of one lane are handled one after the other.
-    pub(super) fn lane(&self) -> Option<String> {
+    /// The bill that came, changed or ended; none for what is no bill.
+    pub(super) fn bill(&self) -> Option<&BillReference> {
         match self {
-            Received::Bill(bill) => Some(bill.message.change.bill().to_string()),
-            Received::Unreadable(unreadable) => Some(unreadable.bill.bill.to_string()),
-            Received::Tick
-            | Received::FlushPage { .. }
-            | Received::Leaving(_)
-            | Received::Sweep
-            | Received::SweepPage(_)
-            | Received::Nothing
-            | Received::Failed(_) => None,
-        }
-    }
-
-    /// Whether a bill came, or its end.
-    pub(super) fn is_bill(&self) -> bool {
-        match self {
-            Received::Bill(_) | Received::Unreadable(_) => true,
-            Received::Tick
-            | Received::FlushPage { .. }
-            | Received::Leaving(_)
-            | Received::Sweep
-            | Received::SweepPage(_)
-            | Received::Nothing
-            | Received::Failed(_) => false,
-        }
-    }
-
-    /// The bill of a new version; none for a deletion and for what is no bill.
-    fn calculated_bill(&self) -> Option<&BillReference> {
-        match self {
-            Received::Bill(bill) => match &bill.message.change {
-                Change::Calculated(bill) => Some(&bill.reference),
-                Change::Deleted { .. } => None,
-            },
+            Received::Bill(bill) => Some(bill.message.change.bill()),
             Received::Unreadable(unreadable) => Some(&unreadable.bill.bill),
             Received::Tick
             | Received::FlushPage { .. }
@@ -97,6 +65,17 @@ impl Received {
             | Received::Nothing
             | Received::Failed(_) => None,
         }
+    }
+
+    /// Messages of one lane are handled one after the other.
+    pub(super) fn lane(&self) -> Option<String> {
+        self.bill().map(BillReference::to_string)
+    }
+
+    /// The bill of a new version; none for a deletion and for what is no bill.
+    fn calculated_bill(&self) -> Option<&BillReference> {
+        let is_deletion = matches!(self, Received::Bill(bill) if matches!(bill.message.change, Change::Deleted { .. }));
+        self.bill().filter(|_| !is_deletion)
     }
 }
 

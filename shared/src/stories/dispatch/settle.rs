@@ -9,7 +9,7 @@ use crate::decisions::verdict::{Answer, ConnectionRefusal};
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::ledger::{Claim, Recorded};
 use crate::values::credential::IntegrationCredential;
-use crate::values::entry::{Connection, Entry, Origin};
+use crate::values::entry::{Connection, Entry, EntryState, Origin};
 use crate::values::hour::Hour;
 use crate::values::metric::Metric;
 
@@ -130,13 +130,22 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
             other => others.push((claim, other)),
         }
     }
+    // One that CloudTrail did not show goes again although it is accepted; its units are counted already.
+    let again = |(claim, _): &&(Claim, String)| claim.entry().state == EntryState::Accepted;
+    let counted: BTreeSet<EntryName> = accepted
+        .iter()
+        .filter(again)
+        .map(|(claim, _)| entry_name(claim))
+        .collect();
     let ledger = &batch.outbill.ledger;
     let mut follow_ups = Vec::new();
     match ledger.record_accepted(accepted, batch.now).await {
         Ok(recorded) => {
             for recorded in recorded {
-                batch.measure_settled(&recorded.entry);
                 let name = (recorded.entry.key.hash(), recorded.entry.hour);
+                if !counted.contains(&name) {
+                    batch.measure_settled(&recorded.entry);
+                }
                 settled.entries.insert(name, settlement(recorded, None, None, false));
             }
         }

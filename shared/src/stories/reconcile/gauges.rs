@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use super::watch::closes_soon;
-use super::{ReconcileError, checked, day, day_before};
+use super::{ReconcileError, day, day_before};
 use crate::Outbill;
 use crate::effects::ledger::Open;
 use crate::effects::table::{PageRequest, StoreError};
@@ -21,27 +21,30 @@ const REPORT_DUE_HOURS: i64 = 13;
 /// The schedule's hour: a configuration that was changed after it is compared from the next day on.
 const SCHEDULED_HOURS: i64 = 11;
 
-/// Measures all organizations and writes the gauges.
-pub(super) async fn measure(outbill: &Outbill, now: Timestamp) -> Result<(), ReconcileError> {
+/// Measures all organizations and writes the gauges. `checked` are the configurations with CloudTrail checks.
+pub(super) async fn measure(
+    outbill: &Outbill,
+    checked: &[IntegrationConfiguration],
+    now: Timestamp,
+) -> Result<(), ReconcileError> {
     let mut measured = Measured::default();
     for gauge in [
-        Metric::OldestPendingAge,
         Metric::UnitsAtRisk,
         Metric::UnitsClosingSoon,
         Metric::UnitsUndecided,
         Metric::UnitsBlocked,
         Metric::UnitsCarried,
-        Metric::ReconciliationsOverdue,
     ] {
         measured.add(gauge, 0);
     }
     let mut oldest_seconds = 0;
+    // Those without CloudTrail checks as well.
     for organization in outbill.configurations.organizations().await? {
         let age = open(outbill, &organization, &mut measured, now).await?;
         oldest_seconds = oldest_seconds.max(age);
     }
     measured.add(Metric::OldestPendingAge, oldest_seconds);
-    measured.add(Metric::ReconciliationsOverdue, overdue(outbill, now).await?);
+    measured.add(Metric::ReconciliationsOverdue, overdue(outbill, checked, now).await?);
     outbill.metrics.emit(&measured, now);
     Ok(())
 }
@@ -103,12 +106,12 @@ fn key(state: &KeyState, measured: &mut Measured) {
 }
 
 /// Configurations whose last day has no finished report although it is due.
-async fn overdue(outbill: &Outbill, now: Timestamp) -> Result<i64, StoreError> {
+async fn overdue(outbill: &Outbill, checked: &[IntegrationConfiguration], now: Timestamp) -> Result<i64, StoreError> {
     let due = now.checked_sub(SignedDuration::from_hours(REPORT_DUE_HOURS));
     let date = day_before(due.unwrap_or(now));
     let mut overdue: i64 = 0;
-    for configuration in checked(outbill).await? {
-        if is_expected(&configuration, date) && !is_reported(outbill, &configuration, date).await? {
+    for configuration in checked {
+        if is_expected(configuration, date) && !is_reported(outbill, configuration, date).await? {
             overdue = overdue.saturating_add(1);
         }
     }

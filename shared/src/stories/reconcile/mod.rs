@@ -86,8 +86,9 @@ pub fn reconcile(outbill: &Outbill, work: Work, now: Timestamp) -> BoxFuture<'_,
             }
             Work::Continue => continue_all(outbill, now).await,
             Work::Watch => {
-                let watched = watch::all(outbill, now).await;
-                gauges::measure(outbill, now).await?;
+                let checked = checked(outbill).await?;
+                let watched = watch::all(outbill, &checked, now).await;
+                gauges::measure(outbill, &checked, now).await?;
                 watched
             }
         }

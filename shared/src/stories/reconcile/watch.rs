@@ -9,7 +9,7 @@ use serde_json::json;
 use super::day::{self, begun};
 use super::desk::Desk;
 use super::settle::Alarm;
-use super::{ReconcileError, checked, opened, report};
+use super::{ReconcileError, opened, report};
 use crate::Outbill;
 use crate::decisions::comparison::stretch_of;
 use crate::decisions::report::{Reconciliation, Scope};
@@ -28,10 +28,14 @@ const LOOKED_FOR_AFTER_MINUTES: i64 = 5;
 const KIND: &str = "WINDOW_CLOSES_SOON";
 
 /// Looks, for every configuration that checks CloudTrail; and raises the alarms of all.
-pub(super) async fn all(outbill: &Outbill, now: Timestamp) -> Result<(), ReconcileError> {
+pub(super) async fn all(
+    outbill: &Outbill,
+    checked: &[IntegrationConfiguration],
+    now: Timestamp,
+) -> Result<(), ReconcileError> {
     let pending = pending(outbill).await?;
-    for configuration in checked(outbill).await? {
-        if let Err(error) = look(outbill, &configuration, &pending, now).await {
+    for configuration in checked {
+        if let Err(error) = look(outbill, configuration, &pending, now).await {
             report(configuration.id.as_str(), &error);
         }
     }
@@ -40,7 +44,7 @@ pub(super) async fn all(outbill: &Outbill, now: Timestamp) -> Result<(), Reconci
     for entry in outbill.ledger.entries(&names).await?.into_values() {
         alarm(outbill, &entry, now).await?;
     }
-    for configuration in checked(outbill).await? {
+    for configuration in checked {
         let id = &configuration.id;
         if let Ok(desk) = Desk::set_up(outbill, &configuration.organization, id, now).await? {
             for entry in open(&desk).await? {
