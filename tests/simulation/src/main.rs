@@ -83,6 +83,10 @@ fn main() -> anyhow::Result<ExitCode> {
     let Some((seed, violation)) = found.broken.first_key_value() else {
         return Ok(ExitCode::SUCCESS);
     };
+    println!();
+    for (seed, violation) in &found.broken {
+        println!("Seed {seed} broke a law: {}\n  {}", violation.law, violation.how);
+    }
     shown(*seed, violation, plan.variant)?;
     Ok(ExitCode::FAILURE)
 }
@@ -111,10 +115,7 @@ fn told(history: &History, variant: Option<Variant>) -> anyhow::Result<ExitCode>
 
 /// A violation: the seed, the shortest history that shows it, and how to see it again.
 fn shown(seed: u64, violation: &Violation, variant: Option<Variant>) -> anyhow::Result<()> {
-    println!(
-        "\nSeed {seed} broke a law: {}\n  {}\n\nLooking for the shortest history that does …",
-        violation.law, violation.how
-    );
+    println!("\nLooking for the shortest history that breaks it as seed {seed} does …");
     let (history, violation) = shrink(&History::of_seed(seed), violation, variant);
     println!();
     for line in tell::history(&history) {
