@@ -13,9 +13,9 @@ use crate::{
     effects::{
         access::Access, attempts::Attempts, bodies::Bodies, cloudtrail::CloudTrail, configurations::Configurations,
         connections::Connections, credentials::Credentials, destinations::aws_marketplace::AwsMarketplace,
-        events::Events, ids::Ids, ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings, metrics::Metrics,
-        queue::BillQueue, random::Random, reconciliations::Reconciliations, runs::Runs, secrets::Secrets,
-        sweeps::Sweeps, table::Table, usage::Usage, waiting::Waiting, webhooks::Webhooks,
+        events::Events, freeze::Freeze, ids::Ids, ledger::Ledger, m3ter::M3ter, mail::Mailer, mappings::Mappings,
+        metrics::Metrics, queue::BillQueue, random::Random, reconciliations::Reconciliations, runs::Runs,
+        secrets::Secrets, sweeps::Sweeps, table::Table, usage::Usage, waiting::Waiting, webhooks::Webhooks,
     },
 };
 
@@ -26,6 +26,8 @@ pub struct Outbill {
     pub table: Table,
     /// Integration configurations.
     pub configurations: Configurations,
+    /// Whether the table is a restored copy.
+    pub freeze: Freeze,
     /// Connections that AWS refuses.
     pub connections: Connections,
     /// External mappings.
@@ -92,6 +94,7 @@ impl Outbill {
         Outbill {
             configurations: Configurations::new(table.clone()),
             connections: Connections::new(table.clone()),
+            freeze: Freeze::new(table.clone()),
             ledger: Ledger::new(table.clone()),
             usage: Usage::new(table.clone()),
             m3ter: M3ter::new(&environment.m3ter_base_url, secrets.clone()),

@@ -167,7 +167,7 @@ pub(crate) async fn enable(call: Call, Path((_, id)): Path<(String, String)>) ->
     Ok(Json(show(&enabled)))
 }
 
-async fn stored(call: &Call, id: &str) -> Result<IntegrationConfiguration, ApiError> {
+pub(crate) async fn stored(call: &Call, id: &str) -> Result<IntegrationConfiguration, ApiError> {
     let id = ConfigurationId::new(id).map_err(|_| missing(id))?;
     let found = call.outbill.configurations.get(&call.organization, &id).await?;
     found.ok_or_else(|| missing(id.as_str()))

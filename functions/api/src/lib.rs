@@ -27,6 +27,7 @@ mod query;
 mod reconciliations;
 mod requeue;
 mod runs;
+mod thaw;
 mod token;
 mod usage_report;
 

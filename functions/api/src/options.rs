@@ -153,6 +153,14 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         panel: Panel::Destination,
+        name: "marketplaceShadow",
+        label: "Marketplace shadow",
+        kind: "boolean",
+        default: Some("false"),
+        description: "Count bills and send nothing: integrationdestinations/marketplace/pending says what would be sent.",
+    },
+    Setting {
+        panel: Panel::Destination,
         name: "awsMarketplaceCloudtrailChecks",
         label: "Aws marketplace cloudtrail checks",
         kind: "boolean",

@@ -12,12 +12,14 @@ use outbill::{
     effects::{
         access::Permission,
         connections::Failing,
+        freeze::Standing,
         ledger::{LedgerError, Open, Resolved, Unblocked},
     },
     values::{
         amount::Units,
         bill::BillReference,
-        entry::{ByHand, Entry, EntryState, KeyState, Part, Resolution, Verdict},
+        configuration::IntegrationConfiguration,
+        entry::{ByHand, Entry, EntryState, KeyState, Origin, Part, Resolution, Verdict},
         hour::Hour,
         ids::ConfigurationId,
         message,
@@ -35,6 +37,9 @@ use crate::{
     query::Query,
 };
 
+/// The way out where the table is a restored copy.
+const THAW: &str = "nothing is to be done where the configuration checks CloudTrail: it is read every hour, and reconciliations says how far it is; else look at AWS what was sent since the copy, and thaw the configuration (POST integrationconfigs/{id}/thaw)";
+
 /// A reason is read in a list; a longer story belongs elsewhere.
 const REASON_CHARACTERS_MAX: usize = 1_000;
 
@@ -45,28 +50,51 @@ pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiErr
     let found = call.outbill.ledger.open(&call.organization, &request).await?;
     let hindrances = Hindrances::of(&call).await?;
     Ok(Json(page::response(&query, found, |open| match open {
-        Open::Entry(open) => show_entry(open),
+        Open::Entry(open) => show_entry(open, hindrances.is_frozen(&open.origin)),
         Open::Key(state) => show_key(state, &hindrances, call.now),
     })))
 }
 
 /// What keeps an organization's keys from claiming, beside themselves.
 struct Hindrances {
+    standing: Standing,
     failing: Failing,
     disabled: BTreeSet<ConfigurationId>,
+    in_shadow: BTreeSet<ConfigurationId>,
 }
 
 impl Hindrances {
     async fn of(call: &Call) -> Result<Hindrances, ApiError> {
+        let standing = call.outbill.freeze.standing(call.now).await?;
         let failing = call.outbill.connections.failing(&call.organization).await?;
         let configurations = call.outbill.configurations.of_organization(&call.organization).await?;
-        let disabled = configurations
-            .into_iter()
-            .filter(|configuration| !configuration.enabled);
+        let named = |which: fn(&IntegrationConfiguration) -> bool| {
+            let those = configurations.iter().filter(|configuration| which(configuration));
+            those.map(|configuration| configuration.id.clone()).collect()
+        };
         Ok(Hindrances {
+            standing,
             failing,
-            disabled: disabled.map(|configuration| configuration.id).collect(),
+            disabled: named(|configuration| !configuration.enabled),
+            in_shadow: named(IntegrationConfiguration::is_in_shadow),
         })
+    }
+
+    fn is_frozen(&self, origin: &Origin) -> bool {
+        self.standing
+            .is_frozen(&origin.connection.organization, &origin.configuration)
+    }
+
+    fn health(&self, origin: &Origin, now: Timestamp) -> ConnectionHealth {
+        if self.is_frozen(origin) {
+            ConnectionHealth::Frozen
+        } else if self.in_shadow.contains(&origin.configuration) {
+            ConnectionHealth::Shadow
+        } else if self.failing.is_failing(&origin.connection, now) {
+            ConnectionHealth::Failing
+        } else {
+            ConnectionHealth::Working
+        }
     }
 }
 
@@ -129,7 +157,7 @@ pub(crate) async fn resolve(
     };
     // Also after a repeat: the first call may have ended before it had asked for the claim.
     claim_again(&call, key).await?;
-    Ok(Json(show_entry(&entry)))
+    Ok(Json(show_entry(&entry, false)))
 }
 
 /// `{"reason"}`: an operator lets a blocked key claim again. Whoever refused it may refuse it once more, and it is blocked again.
@@ -183,7 +211,7 @@ async fn claim_again(call: &Call, key: &KeyHash) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn reason(fields: &mut Fields) -> String {
+pub(crate) fn reason(fields: &mut Fields) -> String {
     let reason = fields.required("reason");
     if reason.chars().count() > REASON_CHARACTERS_MAX {
         fields.refuse("reason", &format!("give at most {REASON_CHARACTERS_MAX} characters"));
@@ -191,7 +219,7 @@ fn reason(fields: &mut Fields) -> String {
     reason
 }
 
-fn by_hand(call: &Call, reason: String) -> ByHand {
+pub(crate) fn by_hand(call: &Call, reason: String) -> ByHand {
     ByHand {
         by: call.by.clone(),
         at: call.now,
@@ -237,6 +265,11 @@ fn parts<'a>(parts: impl IntoIterator<Item = (&'a BillReference, &'a Part)>) -> 
     by_bill(parts.into_iter().map(|(bill, part)| (bill, part.units)))
 }
 
+/// `<usage key>-<hour>`.
+pub(crate) fn entry_id(entry: &Entry) -> String {
+    format!("{}-{}", entry.key.hash(), entry.hour)
+}
+
 /// An entry with what is known of it.
 pub(crate) fn entry(entry: &Entry) -> Object {
     let resolution = entry.resolution.as_ref().map(|resolution| {
@@ -248,7 +281,7 @@ pub(crate) fn entry(entry: &Entry) -> Object {
         })
     });
     Object::default()
-        .with("id", format!("{}-{}", entry.key.hash(), entry.hour))
+        .with("id", entry_id(entry))
         .with("state", entry.state.as_str())
         .with("hour", entry.hour.start().to_string())
         .with("quantity", entry.quantity)
@@ -262,12 +295,13 @@ pub(crate) fn entry(entry: &Entry) -> Object {
         .maybe("resolution", resolution)
 }
 
-fn show_entry(open: &Entry) -> Value {
+fn show_entry(open: &Entry, frozen: bool) -> Value {
     let dimension = format!("{}-{}", open.origin.connection.product_code, open.key.dimension);
     let Value::Object(key) = usage_key(&open.key, dimension).done() else {
         return Value::Null;
     };
     let way_out = match open.state {
+        EntryState::Pending if frozen => THAW,
         EntryState::Pending => "nothing is to be done: it is sent unchanged until AWS answers or its window closes",
         EntryState::Unknown => {
             "reconciliation decides it by what CloudTrail shows, where the configuration checks it; else look at AWS whether it has the units, and resolve the entry as ACCEPTED or RELEASED"
@@ -279,7 +313,12 @@ fn show_entry(open: &Entry) -> Value {
             "nothing is to be done: it is settled"
         }
     };
-    let reason = open.reason.as_deref().unwrap_or("AWS has not answered yet");
+    let waits = frozen && open.state == EntryState::Pending;
+    let restored = waits.then(|| Reason::Frozen.to_string());
+    let reason = restored
+        .as_deref()
+        .or(open.reason.as_deref())
+        .unwrap_or("AWS has not answered yet");
     let shown = key
         .into_iter()
         .fold(entry(open), |shown, (name, value)| shown.with(&name, value));
@@ -296,10 +335,7 @@ fn show_entry(open: &Entry) -> Value {
 /// `units` are what is owed beyond what AWS has, or was sent; negative: a carry.
 fn show_key(state: &KeyState, hindrances: &Hindrances, now: Timestamp) -> Value {
     let disabled = hindrances.disabled.contains(&state.origin.configuration);
-    let health = match hindrances.failing.is_failing(&state.origin.connection, now) {
-        true => ConnectionHealth::Failing,
-        false => ConnectionHealth::Working,
-    };
+    let health = hindrances.health(&state.origin, now);
     let delta = state.total.saturating_sub(state.committed);
     let reason = claim::hindrance(state, delta, health).unwrap_or(Reason::Waits(delta));
     let (name, way_out) = match (state.blocked.is_some(), reason) {
@@ -312,6 +348,11 @@ fn show_key(state: &KeyState, hindrances: &Hindrances, now: Timestamp) -> Value 
         (false, Reason::Carry(_)) => (
             "CARRY",
             "nothing is to be done: AWS takes nothing back, and later growth is sent only as far as it exceeds this",
+        ),
+        (false, Reason::Frozen) => ("FROZEN", THAW),
+        (false, Reason::Shadow) => (
+            "SHADOW",
+            "nothing is to be done: it would be sent; take marketplaceShadow out of the configuration when it should be",
         ),
         (false, Reason::ConnectionFailing | Reason::Waits(_)) if disabled => (
             "CONFIGURATION_DISABLED",

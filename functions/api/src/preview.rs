@@ -117,7 +117,9 @@ fn show_key(key: &PreviewedKey) -> Value {
     let (carry, waits) = match plan.reason {
         Reason::Carry(units) => (units, 0),
         Reason::Waits(units) => (0, units),
-        Reason::Blocked | Reason::InConflict | Reason::ConnectionFailing => (0, delta),
+        Reason::Blocked | Reason::InConflict | Reason::ConnectionFailing | Reason::Frozen | Reason::Shadow => {
+            (0, delta)
+        }
         Reason::Even | Reason::Claimed => (0, 0),
     };
     pending::usage_key(&touched.key, touched.dimension_name())

@@ -206,6 +206,7 @@ fn show(found: &Reconciliation) -> Value {
     let scope = match found.scope {
         Scope::Day => "DAY",
         Scope::Window => "WINDOW",
+        Scope::Restore => "RESTORE",
     };
     let mut shown = json!({
         "id": found.id,

@@ -35,6 +35,10 @@ pub enum Reason {
     InConflict,
     /// The connection is failing.
     ConnectionFailing,
+    /// The table is a restored copy, and what was sent since is not known yet.
+    Frozen,
+    /// The configuration is in shadow: it counts and sends nothing.
+    Shadow,
     /// All of it found an hour.
     Claimed,
     /// So much found no hour yet and waits for the next.
@@ -56,17 +60,25 @@ impl std::fmt::Display for Reason {
                 "AWS holds another quantity for an hour of this key; nothing is claimed until that is settled",
             ),
             Reason::ConnectionFailing => f.write_str("the connection to AWS is failing; the units wait"),
+            Reason::Frozen => f.write_str(
+                "the table was restored from a copy, and what AWS was sent since is not known yet; the units wait until CloudTrail was read or an operator thaws the configuration",
+            ),
+            Reason::Shadow => f.write_str("the configuration is in shadow: the units are counted, and nothing is sent"),
             Reason::Claimed => f.write_str("claimed"),
             Reason::Waits(units) => write!(f, "{units} units wait for the next free hour"),
         }
     }
 }
 
-/// Whether AWS takes anything on this connection now.
+/// Whether anything new goes to AWS on this connection now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionHealth {
     Working,
     Failing,
+    /// The table is a restored copy.
+    Frozen,
+    /// The configuration only counts.
+    Shadow,
 }
 
 /// Which hours may be taken.
@@ -190,6 +202,8 @@ pub fn hindrance(state: &KeyState, delta: Units, connection: ConnectionHealth) -
     } else {
         match connection {
             ConnectionHealth::Failing => Some(Reason::ConnectionFailing),
+            ConnectionHealth::Frozen => Some(Reason::Frozen),
+            ConnectionHealth::Shadow => Some(Reason::Shadow),
             ConnectionHealth::Working => None,
         }
     }

@@ -234,6 +234,8 @@ fn a_reason_is_told_in_words() {
     check(Reason::Blocked, "mend the cause, then change the external mapping");
     check(Reason::InConflict, "another quantity for an hour of this key");
     check(Reason::ConnectionFailing, "the connection to AWS is failing");
+    check(Reason::Frozen, "the table was restored from a copy");
+    check(Reason::Shadow, "counted, and nothing is sent");
     check(Reason::Claimed, "claimed");
     check(Reason::Waits(7), "7 units wait for the next free hour");
 }
@@ -253,6 +255,8 @@ fn what_hinders_a_claim_is_named_in_one_order() {
     let (working, failing) = (ConnectionHealth::Working, ConnectionHealth::Failing);
     check(1, false, 0, working, None);
     check(1, false, 0, failing, Some(Reason::ConnectionFailing));
+    check(1, false, 0, ConnectionHealth::Frozen, Some(Reason::Frozen));
+    check(1, false, 0, ConnectionHealth::Shadow, Some(Reason::Shadow));
     check(1, false, 1, failing, Some(Reason::InConflict));
     check(1, true, 1, failing, Some(Reason::Blocked));
     check(0, true, 1, failing, Some(Reason::Even));

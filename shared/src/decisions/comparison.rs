@@ -28,7 +28,7 @@ const ABSENCE_HOURS: i64 = 72;
 const CONTROL_MINUTES: i64 = 60;
 /// How far apart two records of ours that are shown may lie for the time between them to count as watched: an outage of CloudTrail that begins
 /// or ends between an attempt and its control would hide the one and show the other.
-const CONTROLS_APART_MINUTES: i64 = 180;
+pub const CONTROLS_APART_MINUTES: i64 = 180;
 //= https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html
 //# The maximum value is 900 seconds (15 minutes)
 /// An attempt that was started is sent while its worker lives.

@@ -247,7 +247,13 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
     }
     let hindered = |reason: Reason| match reason {
         Reason::Blocked | Reason::InConflict => true,
-        Reason::ConnectionFailing | Reason::Even | Reason::Carry(_) | Reason::Claimed | Reason::Waits(_) => false,
+        Reason::ConnectionFailing
+        | Reason::Frozen
+        | Reason::Shadow
+        | Reason::Even
+        | Reason::Carry(_)
+        | Reason::Claimed
+        | Reason::Waits(_) => false,
     };
     if let Some(key) = keys.iter().find(|key| hindered(key.claim)) {
         let error = format!("{}: {}; the bill's units are kept and wait", key.dimension, key.claim);
@@ -259,8 +265,13 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
         };
     }
     let pending = entries().any(|(_, entry)| entry.state == EntryState::Pending);
-    if pending || keys.iter().any(|key| key.claim == Reason::ConnectionFailing) {
-        let error = entries().find_map(|(_, entry)| entry.reason.clone());
+    let stands = |key: &&KeyOutcome| matches!(key.claim, Reason::ConnectionFailing | Reason::Frozen);
+    let standing = keys.iter().find(stands);
+    if pending || standing.is_some() {
+        let frozen = standing.filter(|key| key.claim == Reason::Frozen);
+        let error = entries()
+            .find_map(|(_, entry)| entry.reason.clone())
+            .or_else(|| frozen.map(|key| format!("{}: {}", key.dimension, key.claim)));
         return Conclusion {
             status: RunStatus::AwaitingRetry,
             error,

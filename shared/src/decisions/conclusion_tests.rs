@@ -210,6 +210,18 @@ fn keys_that_fare_well_complete_the_run_or_wait() {
         Tally::Unchanged,
         None,
     );
+    check_keys(
+        vec![key("prod-users", Reason::Frozen, &[])],
+        RunStatus::AwaitingRetry,
+        Tally::Unchanged,
+        Some(&format!("prod-users: {}", Reason::Frozen)),
+    );
+    check_keys(
+        vec![key("prod-users", Reason::Shadow, &[])],
+        RunStatus::Complete,
+        Tally::Reset,
+        None,
+    );
 }
 
 #[test]

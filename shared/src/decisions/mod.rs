@@ -14,6 +14,7 @@ pub mod eligibility;
 pub mod explanation;
 pub mod report;
 pub mod target;
+pub mod thaw;
 pub mod totals;
 pub mod validation;
 pub mod verdict;

@@ -111,6 +111,8 @@ pub enum Scope {
     Day,
     /// Entries without a receipt that AWS still takes: the hourly look.
     Window,
+    /// What a restored copy of the table may lack.
+    Restore,
 }
 
 /// One reconciliation of one configuration and day.
@@ -385,6 +387,7 @@ fn write(page: &mut String, report: &Reconciliation, listed: &[Shown]) -> std::f
     let by = match report.scope {
         Scope::Day => report.asked_by.as_deref().unwrap_or("the schedule"),
         Scope::Window => "the hourly look at what AWS still takes",
+        Scope::Restore => "the hourly look, because the table is a restored copy",
     };
     writeln!(page, "  Asked for by   {by}")?;
     writeln!(page, "  Began          {}", report.created)?;

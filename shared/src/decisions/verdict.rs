@@ -182,6 +182,17 @@ pub fn closed(entry: &Entry, now: Timestamp) -> Option<Transition> {
     })
 }
 
+/// What becomes of an entry that a restored copy of the table has PENDING: what AWS answered since nobody knows, and whether its units were
+/// claimed in another hour neither, so it is not sent again. `None`: it is settled.
+pub fn restored(entry: &Entry) -> Option<Transition> {
+    (entry.state == EntryState::Pending).then(|| Transition {
+        state: EntryState::Unknown,
+        answered: false,
+        effect: KeyEffect::Nothing,
+        reason: Some("the table was restored from a copy that was made before AWS answered".to_owned()),
+    })
+}
+
 /// Why an operator has nothing to decide about an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Settled {

@@ -9,6 +9,7 @@ pub mod connections;
 pub mod credentials;
 pub mod destinations;
 pub mod events;
+pub mod freeze;
 pub mod ids;
 pub mod ledger;
 pub mod m3ter;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ids::{ConfigurationId, CredentialId, OrganizationId};
+use super::marketplace_configuration::SHADOW;
 pub use super::marketplace_configuration::{
     CloudtrailChecks, CloudtrailSource, ConfigurationError, ConfigurationErrors, MappingScope,
     MarketplaceConfiguration, Sending, Split,
@@ -156,6 +157,11 @@ impl IntegrationConfiguration {
     /// What the settings mean for AWS Marketplace. Errors: every setting that is unknown or bad.
     pub fn marketplace(&self) -> Result<MarketplaceConfiguration, ConfigurationErrors> {
         MarketplaceConfiguration::parse(&self.config_data)
+    }
+
+    /// Whether it counts bills and sends nothing, be its other settings as they may.
+    pub fn is_in_shadow(&self) -> bool {
+        self.config_data.get(SHADOW).is_some_and(|shadow| *shadow == true)
     }
 }
 

@@ -35,12 +35,16 @@ pub const SETTINGS: &[&str] = &[
     "marketplaceUnitPrice",
     "marketplaceCurrency",
     "marketplaceMeteringRegion",
+    SHADOW,
     "awsMarketplaceCloudtrailChecks",
     "awsMarketplaceCloudtrailSource",
     "awsMarketplaceCloudtrailStoreId",
     "awsMarketplaceCloudtrailRegion",
     "awsMarketplaceCloudtrailCredentialsId",
 ];
+
+/// `true`: bills are counted, and nothing is sent.
+pub const SHADOW: &str = "marketplaceShadow";
 
 /// m3ter asks for listings whose dimensions cost one cent a unit.
 const UNIT_PRICE_DEFAULT: Decimal = Decimal::from_parts(1, 0, 0, false, 2);
@@ -166,6 +170,7 @@ impl MarketplaceConfiguration {
             true => MappingScope::LinkedOnly,
             false => MappingScope::LinkedFirst,
         };
+        settings.flag(SHADOW);
         let split = settings.split();
         let metering_region = settings.region("marketplaceMeteringRegion");
         let metering_region = metering_region.unwrap_or_else(|| METERING_REGION_DEFAULT.to_owned());

@@ -37,6 +37,7 @@ pub enum Metric {
     TimeToReported,
     MessagesDeadLettered,
     ConfigurationsDisabled,
+    ConfigurationsFrozen,
     OldestPendingAge,
     UnitsAtRisk,
     UnitsClosingSoon,
@@ -51,7 +52,7 @@ pub enum Metric {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Metric; 23] = [
+    pub const ALL: [Metric; 24] = [
         Metric::BillsReceived,
         Metric::BillsSkipped,
         Metric::RunsFailed,
@@ -65,6 +66,7 @@ impl Metric {
         Metric::TimeToReported,
         Metric::MessagesDeadLettered,
         Metric::ConfigurationsDisabled,
+        Metric::ConfigurationsFrozen,
         Metric::OldestPendingAge,
         Metric::UnitsAtRisk,
         Metric::UnitsClosingSoon,
@@ -93,6 +95,7 @@ impl Metric {
             Metric::TimeToReported => "TimeToReported",
             Metric::MessagesDeadLettered => "MessagesDeadLettered",
             Metric::ConfigurationsDisabled => "ConfigurationsDisabled",
+            Metric::ConfigurationsFrozen => "ConfigurationsFrozen",
             Metric::OldestPendingAge => "OldestPendingAge",
             Metric::UnitsAtRisk => "UnitsAtRisk",
             Metric::UnitsClosingSoon => "UnitsClosingSoon",
@@ -122,6 +125,7 @@ impl Metric {
             | Metric::RecordsUnanswered
             | Metric::MessagesDeadLettered
             | Metric::ConfigurationsDisabled
+            | Metric::ConfigurationsFrozen
             | Metric::UnitsAtRisk
             | Metric::UnitsClosingSoon
             | Metric::UnitsUndecided

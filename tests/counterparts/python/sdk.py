@@ -263,6 +263,8 @@ def what_m3ter_does_not_have(configuration):
     assert isinstance(raw("get", pending)["data"], list)
     refused(404, lambda: raw("post", f"{pending}/none/resolve", {"as": "ACCEPTED", "reason": "seen"}), "none")
     refused(404, lambda: raw("post", f"{pending}/none/unblock", {"reason": "mended"}), "none")
+    thaw = f"integrationconfigs/{configuration}/thaw"
+    refused(400, lambda: raw("post", thaw, {"reason": "nothing was sent since"}), "not frozen")
     assert raw("post", "externalmappings/import")["done"] is True
     assert raw("get", "reconciliations")["data"] == []
     refused(404, lambda: raw("get", "reconciliations/none"), "none")

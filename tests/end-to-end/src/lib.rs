@@ -6,6 +6,7 @@
 //! Amounts in tests are primes, so that a double count cannot cancel out.
 
 pub mod bill;
+mod copy;
 pub mod logs;
 pub mod message;
 mod run;

@@ -37,7 +37,7 @@ pub struct Scene {
     surroundings: Surroundings,
     dispatch: Dispatch,
     ledger: aws_sdk_dynamodb::Client,
-    watch: Watch,
+    pub(crate) watch: Watch,
 }
 
 impl Scene {
@@ -231,8 +231,7 @@ impl Scene {
     pub async fn until(&mut self, instant: &str) {
         self.sandbox.advance_to(at(instant)).await.expect("a later instant");
         self.look(Rest::Moving).await;
-        let (api, key) = (&self.sandbox.addresses().api, self.sandbox.access_key());
-        self.seller = Seller::log_in(api, key).await.expect("a token");
+        self.log_in().await;
     }
 
     /// Runs the tick now.
@@ -591,6 +590,6 @@ fn named(entities: &[Value]) -> Vec<(String, Value)> {
     entities.iter().map(|entity| (id(entity), entity.clone())).collect()
 }
 
-fn at(instant: &str) -> Timestamp {
+pub(crate) fn at(instant: &str) -> Timestamp {
     instant.parse().expect("an instant")
 }

@@ -152,6 +152,16 @@ async fn uncompared() -> Vec<Series> {
     scene.sandbox.metrics()
 }
 
+/// The table is replaced by a copy of itself.
+async fn restored() -> Vec<Series> {
+    let mut scene = checked().await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    let backup = scene.back_up().await;
+    scene.restore(&backup).await;
+    scene.until("2025-06-10T10:45:00Z").await;
+    scene.sandbox.metrics()
+}
+
 /// CloudTrail never shows the record of a receipt.
 async fn unseen() -> Vec<Series> {
     let mut scene = checked().await;
@@ -178,6 +188,7 @@ async fn every_alarm_s_condition_comes_about_and_its_metric_says_so() {
         throttled().await,
         failing().await,
         uncompared().await,
+        restored().await,
         unseen().await,
     ] {
         for (name, value) in reached(&series) {
@@ -204,6 +215,7 @@ async fn a_bill_that_is_metered_is_counted_and_the_gauges_say_that_nothing_waits
     let reached = reached(&scene.sandbox.metrics());
     let expect = [
         ("BillsReceived", 1),
+        ("ConfigurationsFrozen", 0),
         ("OldestPendingAge", 0),
         ("ReconciliationsOverdue", 0),
         ("TimeToReported", 0),

@@ -19,10 +19,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::backup;
 use crate::faults::Fault;
 use crate::functions;
 use crate::holdings::Change;
 use crate::journal::JournalError;
+use crate::queue::drain;
 use crate::sandbox::{SendError, Shared};
 use crate::schedules::AdvanceError;
 
@@ -42,6 +44,8 @@ pub fn router(controls: Controls) -> Router {
         .route("/webhook", get(webhook))
         .route("/clock", get(clock).post(move_clock))
         .route("/queue", get(queue).post(send))
+        .route("/backup", post(back_up))
+        .route("/restore", post(restore))
         .route("/tick/flush", post(flush))
         .route("/tick/sweep", post(sweep))
         .route("/tick/reconcile", post(reconcile))
@@ -175,10 +179,7 @@ async fn make_access_key(State(controls): State<Controls>, body: Bytes) -> Answe
         OrganizationId::new(&*controls.shared.access_key.org_id).map_err(|error| Refusal::bad(error.to_string()))?;
     let organization = wanted.org_id.unwrap_or(ready);
     let made = functions::make_access_key(&controls.shared.addresses.aws, &organization, &wanted.permissions).await;
-    let made = made.map_err(|error| Refusal {
-        status: StatusCode::BAD_GATEWAY,
-        message: error.to_string(),
-    })?;
+    let made = made.map_err(bad_gateway)?;
     Ok(Json(json!(made)))
 }
 
@@ -244,6 +245,36 @@ async fn send(State(controls): State<Controls>, body: Bytes) -> Answer {
         SendError::Journal(error) => error.into(),
     })?;
     Ok(Json(json!(handled)))
+}
+
+async fn back_up(State(controls): State<Controls>) -> Answer {
+    let shared = &controls.shared;
+    drain(&shared.world).await;
+    let mut kept = shared.backup.lock().await;
+    let made = backup::make(&shared.addresses.aws).await.map_err(bad_gateway)?;
+    let rows = made.rows();
+    *kept = Some(made);
+    Ok(Json(json!({"at": shared.world.now(), "rows": rows})))
+}
+
+async fn restore(State(controls): State<Controls>) -> Answer {
+    let shared = &controls.shared;
+    drain(&shared.world).await;
+    let kept = shared.backup.lock().await;
+    let backup = kept
+        .as_ref()
+        .ok_or_else(|| Refusal::bad("there is no copy of the table in this process; POST /backup makes one"))?;
+    backup::restore(&shared.addresses.aws, backup)
+        .await
+        .map_err(bad_gateway)?;
+    Ok(Json(json!({"rows": backup.rows()})))
+}
+
+fn bad_gateway(error: impl ToString) -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_GATEWAY,
+        message: error.to_string(),
+    }
 }
 
 async fn flush(State(controls): State<Controls>) -> Answer {

@@ -266,11 +266,14 @@ impl Ledger {
             if held.billed {
                 key.billed += held.quantity;
             }
-            if !ours {
+            let entry = key.entries.iter().find(|entry| entry.hour.start() == record.hour);
+            // What Outbill sent before the table was restored from a copy that does not know it counts like another program's.
+            let adopted = |entry: &&Entry| entry.state == EntryState::Adopted && entry.observed == Some(held.quantity);
+            if !ours || entry.as_ref().is_some_and(adopted) {
                 key.billed_by_others += held.quantity;
                 continue;
             }
-            match key.entries.iter().find(|entry| entry.hour.start() == record.hour) {
+            match entry {
                 Some(entry) if entry.quantity == held.quantity => {}
                 Some(entry) => self
                     .unexplained

@@ -11,6 +11,7 @@
 
 pub mod access_key;
 pub mod aws;
+pub mod backup;
 pub mod clock;
 pub mod controls;
 pub mod demo;

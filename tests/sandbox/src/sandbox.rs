@@ -12,6 +12,7 @@ use marketplace::Marketplace;
 use tokio::net::TcpListener;
 
 use crate::aws::{self, Aws, Engine, EngineError, WireError, queue_url};
+use crate::backup::{self, Backup};
 use crate::clock::Clock;
 use crate::controls::{self, Controls};
 use crate::faults::{Fault, FaultError, Faults};
@@ -117,6 +118,8 @@ pub struct Shared {
     pub(crate) addresses: Addresses,
     pub(crate) access_key: AccessKey,
     pub(crate) reconcile: Reconcile,
+    /// The copy that the control made last.
+    pub(crate) backup: tokio::sync::Mutex<Option<Backup>>,
     /// Only one may move the clock at a time.
     moving: tokio::sync::Mutex<()>,
 }
@@ -255,6 +258,7 @@ impl Sandbox {
             addresses,
             access_key,
             reconcile: functions.reconcile,
+            backup: tokio::sync::Mutex::new(None),
             moving: tokio::sync::Mutex::new(()),
         });
         let event_source = EventSource::start(&world, &functions.dispatch, options.workers);
@@ -332,6 +336,18 @@ impl Sandbox {
     /// Mails sent.
     pub fn outbox(&self) -> Vec<Mail> {
         self.shared.world.read(|holdings| holdings.outbox.clone())
+    }
+
+    /// A copy of the table as it is now, once the bill queue has nothing to handle.
+    pub async fn back_up(&self) -> Result<Backup, BuildError> {
+        self.drain().await;
+        backup::make(&self.shared.addresses.aws).await
+    }
+
+    /// Puts the copy into the table's place: what was written since is gone.
+    pub async fn restore(&self, backup: &Backup) -> Result<(), BuildError> {
+        self.drain().await;
+        backup::restore(&self.shared.addresses.aws, backup).await
     }
 
     /// Moves the clock forward; what becomes due on the way is handled first.

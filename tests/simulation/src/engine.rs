@@ -50,6 +50,7 @@ impl Engine {
         let database = &self.database;
         let answered: Result<Vec<u8>, (u16, Vec<u8>)> = match action {
             "CreateTable" => operation!(database, create_table, body),
+            "DescribeTable" => operation!(database, describe_table, body),
             "GetItem" => operation!(database, get_item, body),
             "PutItem" => operation!(database, put_item, body),
             "UpdateItem" => operation!(database, update_item, body),

@@ -6,7 +6,7 @@ use simulation::play::{Telling, play};
 
 /// What one delivery of one bill with two products asks, in order. A new request belongs into this list; every one of them is a crash point
 /// below.
-const REQUESTS: [&str; 18] = [
+const REQUESTS: [&str; 21] = [
     "dynamodb Query",
     "dynamodb GetItem MANIFEST",
     "dynamodb Query",
@@ -14,6 +14,10 @@ const REQUESTS: [&str; 18] = [
     "dynamodb Query",
     "dynamodb BatchGetItem",
     "dynamodb TransactWriteItems MANIFEST",
+    // Whether the table is a restored copy; the first worker ever writes that it is not.
+    "dynamodb DescribeTable",
+    "dynamodb Query",
+    "dynamodb PutItem TABLE",
     "dynamodb Query",
     "dynamodb TransactWriteItems claim",
     "dynamodb GetItem CREDENTIAL",

@@ -10,7 +10,7 @@ use super::{Access, BodyKind, Operation, Parameter, ParameterKind, delete, get, 
 use crate::{
     bills, configurations, credentials, events, explain, import, mappings, names, notifications, openapi, options,
     page::{EVENTS_PAGE_MAX, PAGE_MAX},
-    pending, preview, reconciliations, runs, token, usage_report,
+    pending, preview, reconciliations, runs, thaw, token, usage_report,
 };
 
 const DESTINATION: Parameter = parameter(
@@ -122,6 +122,11 @@ fn integration_configurations() -> Vec<Operation> {
             .says("Enables it after 20 successive failures have disabled it, and sends what waited.")
             .needs(ConfigUpdate)
             .gives("IntegrationConfigResponse"),
+        post("/integrationconfigs/{id}/thaw", "ThawIntegrationConfig", thaw::thaw)
+            .says("An operator lets it claim and send again although the table is a restored copy whose gap CloudTrail has not filled. It is kept with name and reason.")
+            .needs(Permission::MarketplaceUsageCreate)
+            .takes("ThawRequest", BodyKind::Required)
+            .gives("ThawResponse"),
         post("/integrationconfigs/{id}/preview", "PreviewBill", preview::preview)
             .says("What a bill would lead to under this configuration, and why. Nothing is written.")
             .needs(Permission::MarketplaceUsageRetrieve)

@@ -190,6 +190,24 @@ impl Ledger {
         })
     }
 
+    /// Lets an entry that a restored copy has pending wait for evidence, instead of sending it again. `None`: it is settled.
+    pub async fn doubt(&self, key: &KeyHash, hour: Hour, now: Timestamp) -> Result<Option<Entry>, LedgerError> {
+        for _ in 0..TRIES_MAX {
+            let entry = self.entry(key, hour).await?;
+            let Some((entry, transition)) = entry.and_then(|entry| Some((entry.clone(), verdict::restored(&entry)?)))
+            else {
+                return Ok(None);
+            };
+            if let Some(recorded) = self.settle(entry, &transition, Evidence::Answer(None), now).await? {
+                return Ok(Some(recorded.entry));
+            }
+        }
+        Err(LedgerError::Contended {
+            key: key.clone(),
+            tries: TRIES_MAX,
+        })
+    }
+
     /// One try at a transition: the entry, and its key's state where that changes, in one transaction. `None`: rows had changed.
     pub(super) async fn settle(
         &self,

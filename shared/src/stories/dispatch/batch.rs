@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::DispatchError;
 use crate::Outbill;
@@ -13,12 +13,13 @@ use crate::decisions::claim::{ConnectionHealth, Reason};
 use crate::decisions::conclusion::Outcome;
 use crate::decisions::validation::Invalid;
 use crate::effects::connections::Failing;
+use crate::effects::freeze::Standing;
 use crate::effects::ids::made_at;
 use crate::effects::ledger::{Claim, Recorded};
 use crate::effects::table::StoreError;
 use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
-use crate::values::entry::{Connection, Entry, EntryState};
+use crate::values::entry::{Entry, EntryState, Origin};
 use crate::values::hour::Hour;
 use crate::values::ids::{AccountId, ConfigurationId, OrganizationId, RunId};
 use crate::values::metric::{Measured, Metric};
@@ -33,6 +34,7 @@ pub(super) struct Batch<'a> {
     pub(super) now: Timestamp,
     configurations: Mutex<BTreeMap<OrganizationId, Arc<Vec<IntegrationConfiguration>>>>,
     failing: Mutex<BTreeMap<OrganizationId, Arc<Failing>>>,
+    standing: OnceCell<Standing>,
     /// Entries that this batch sends, or is about to claim, with how many of its messages are at it. Noted before the claim or the attempt is
     /// written, so that a second message about an entry starts no second attempt beside the first.
     reserved: std::sync::Mutex<BTreeMap<EntryName, u32>>,
@@ -48,6 +50,7 @@ impl<'a> Batch<'a> {
             now,
             configurations: Mutex::default(),
             failing: Mutex::default(),
+            standing: OnceCell::default(),
             reserved: std::sync::Mutex::default(),
             counted: std::sync::Mutex::default(),
             measured: std::sync::Mutex::default(),
@@ -79,16 +82,40 @@ impl<'a> Batch<'a> {
         Ok(found)
     }
 
-    pub(super) async fn health(&self, connection: &Connection) -> Result<ConnectionHealth, StoreError> {
-        let failing = self
-            .failing(&connection.organization)
-            .await?
-            .is_failing(connection, self.now);
-        Ok(if failing {
-            ConnectionHealth::Failing
-        } else {
-            ConnectionHealth::Working
+    /// Whether what a configuration owes may be claimed now, on the connection that it has.
+    pub(super) async fn health(&self, origin: &Origin) -> Result<ConnectionHealth, StoreError> {
+        let organization = &origin.connection.organization;
+        let configurations = self.configurations(organization).await?;
+        let mut all = configurations.iter();
+        let configuration = all.find(|configuration| configuration.id == origin.configuration);
+        if self.is_frozen(origin).await? {
+            return Ok(ConnectionHealth::Frozen);
+        }
+        if configuration.is_some_and(IntegrationConfiguration::is_in_shadow) {
+            return Ok(ConnectionHealth::Shadow);
+        }
+        let disabled = configuration.is_some_and(|configuration| !configuration.enabled);
+        let failing = self.failing(organization).await?;
+        Ok(match disabled || failing.is_failing(&origin.connection, self.now) {
+            true => ConnectionHealth::Failing,
+            false => ConnectionHealth::Working,
         })
+    }
+
+    /// Whether nothing of the configuration is sent because the table is a restored copy.
+    pub(super) async fn is_frozen(&self, origin: &Origin) -> Result<bool, StoreError> {
+        let standing = self.standing().await?;
+        Ok(standing.is_frozen(&origin.connection.organization, &origin.configuration))
+    }
+
+    pub(super) async fn is_own_table(&self) -> Result<bool, StoreError> {
+        Ok(*self.standing().await? == Standing::Own)
+    }
+
+    /// What the table is; asked once a batch.
+    async fn standing(&self) -> Result<&Standing, StoreError> {
+        let standing = || self.outbill.freeze.standing(self.now);
+        self.standing.get_or_try_init(standing).await
     }
 
     /// Reserves an entry for an attempt; false: another message of the batch sends it or is about to claim it.
@@ -196,6 +223,8 @@ pub(super) struct KeyDraft {
     pub(super) waited: bool,
     /// The entries that this run has to do with, in the order in which they were claimed.
     pub(super) entries: Vec<Hour>,
+    /// Whether entries of it wait because the table is a restored copy.
+    pub(super) frozen: bool,
     /// What the run waits for if the key is blocked.
     pub(super) waits_for: Vec<String>,
 }

@@ -396,7 +396,10 @@ fn outcomes(keys: &[KeyDraft], settled: &Settled) -> Vec<KeyOutcome> {
             state: EntryState::Pending,
             connection: None,
             blocked: None,
-            reason: Some("the answer could not be recorded; the entry is sent again unchanged".to_owned()),
+            reason: Some(match key.frozen {
+                true => Reason::Frozen.to_string(),
+                false => "the answer could not be recorded; the entry is sent again unchanged".to_owned(),
+            }),
         }));
         KeyOutcome {
             dimension: key.dimension.clone(),

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 
 use super::batch::{Batch, Progress, TRIES_MAX};
 use super::{DispatchError, keys};
-use crate::decisions::claim::{self, ConnectionHealth, Hours};
+use crate::decisions::claim::{self, Hours};
 use crate::effects::ledger::{Claim, KeyChange, Ledger, LedgerError, Recorded, new_entry};
 use crate::values::entry::{Attempt, KeyState};
 use crate::values::hour::Hour;
@@ -48,7 +48,7 @@ pub(super) async fn page(
     progress: &mut Progress,
 ) -> Result<(), DispatchError> {
     let mut attempts = Vec::new();
-    for (key, hour) in entries {
+    for (key, hour) in thawed(batch, entries).await? {
         if batch.reserve(&(key.clone(), *hour)) {
             attempts.push(batch.outbill.ledger.start_attempt(key, *hour, batch.now));
         }
@@ -64,6 +64,26 @@ pub(super) async fn page(
         }
     }
     claim_all(batch, keys, |state| state, progress).await
+}
+
+/// Of a page's entries, those that may be sent: all of them, unless the table is a restored copy.
+async fn thawed<'a>(
+    batch: &Batch<'_>,
+    entries: &'a [(KeyHash, Hour)],
+) -> Result<Vec<&'a (KeyHash, Hour)>, DispatchError> {
+    if batch.is_own_table().await? {
+        return Ok(entries.iter().collect());
+    }
+    let known = batch.outbill.ledger.entries(entries).await?;
+    let mut thawed = Vec::new();
+    for name in entries {
+        if let Some(entry) = known.get(name)
+            && !batch.is_frozen(&entry.origin).await?
+        {
+            thawed.push(name);
+        }
+    }
+    Ok(thawed)
 }
 
 /// A buyer leaves: what its keys owe is claimed in the latest free hours, as long as AWS still takes it.
@@ -110,7 +130,7 @@ async fn claim_all(
     Ok(())
 }
 
-/// Claims what a key has gathered, on the connection that its configuration has now. A disabled configuration claims nothing.
+/// Claims what a key has gathered, on the connection that its configuration has now.
 async fn claim_gathered(
     batch: &Batch<'_>,
     key: &KeyHash,
@@ -125,14 +145,10 @@ async fn claim_gathered(
         let configuration = configurations
             .iter()
             .find(|configuration| configuration.id == state.origin.configuration);
-        let disabled = configuration.is_some_and(|configuration| !configuration.enabled);
         if let Some(credential) = configuration.and_then(|configuration| configuration.credential.clone()) {
             state.origin.connection.credential = credential;
         }
-        let health = match disabled {
-            true => ConnectionHealth::Failing,
-            false => batch.health(&state.origin.connection).await?,
-        };
+        let health = batch.health(&state.origin).await?;
         let plan = claim::plan(&state, batch.now, health, Hours::Ordinary).map_err(LedgerError::from)?;
         if plan.entries.is_empty() && plan.state.dirty == known.dirty && state.leaving_until == known.leaving_until {
             return Ok(Vec::new());

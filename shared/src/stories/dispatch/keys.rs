@@ -79,6 +79,7 @@ pub(super) async fn apply(
                 claim: plan.reason,
                 waited: row.state.as_ref().is_some_and(|state| state.dirty),
                 entries: Vec::new(),
+                frozen: false,
                 waits_for: lifters.remove(key).unwrap_or_default(),
             };
             let draft = drafts.entry(key.clone()).or_insert_with(first_look);
@@ -177,7 +178,7 @@ pub(super) async fn decide(
     let health = match &origin {
         Some(origin) => {
             counted.origin = origin.clone();
-            batch.health(&origin.connection).await?
+            batch.health(origin).await?
         }
         None => ConnectionHealth::Failing,
     };
@@ -228,6 +229,11 @@ async fn resume(batch: &Batch<'_>, draft: &mut KeyDraft, progress: &mut Progress
     let ledger = &batch.outbill.ledger;
     for entry in ledger.pending(&draft.key, batch.now).await? {
         if draft.entries.contains(&entry.hour) {
+            continue;
+        }
+        if batch.is_frozen(&entry.origin).await? {
+            draft.entries.push(entry.hour);
+            draft.frozen = true;
             continue;
         }
         if !batch.reserve(&(draft.key.clone(), entry.hour)) {

@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::desk::Desk;
-use super::{DAYS_BACK_MAX, ReconcileError, absence, chain, read};
+use super::{DAYS_BACK_MAX, ReconcileError, absence, chain, read, restore};
 use crate::Outbill;
 use crate::decisions::comparison::{Reading, evidence_of};
-use crate::decisions::report::{self, Discrepancy, Progress, Scope, Status};
+use crate::decisions::report::{self, Discrepancy, Progress, Reconciliation, Scope, Status};
 use crate::effects::cloudtrail::TrailError;
 use crate::effects::ledger::TrailList;
 use crate::effects::reconciliations::Leased;
@@ -84,7 +84,7 @@ impl Run {
         let store = &desk.outbill.reconciliations;
         let progress = match leased.reconciliation.progress.take() {
             Some(progress) => progress,
-            None => begun(plan(desk, leased.reconciliation.date).await?),
+            None => begun(plan(desk, &leased.reconciliation).await?),
         };
         let reconciliation = &leased.reconciliation;
         let found = store
@@ -148,6 +148,9 @@ impl Run {
 
     async fn finish(&mut self, desk: &Desk<'_>) -> Result<(), ReconcileError> {
         self.flush(desk).await?;
+        if self.leased.reconciliation.scope == Scope::Restore {
+            restore::conclude(desk, self).await?;
+        }
         self.conclude(desk.now);
         let id = self.leased.reconciliation.id.clone();
         let is_news = self.listed.values().any(Discrepancy::is_amended);
@@ -240,22 +243,27 @@ pub(super) fn begun(plan: Vec<Stretch>) -> Progress {
     }
 }
 
-/// What is read: the day's own time, and that of every entry that waits for evidence.
-async fn plan(desk: &Desk<'_>, date: Date) -> Result<Vec<Stretch>, ReconcileError> {
-    let (start, end) = bounds(date);
-    let mut stretches = vec![Stretch {
-        from: hours(start, -BEFORE_DAY_HOURS),
-        until: hours(end, AFTER_DAY_HOURS).min(desk.now),
-    }];
-    let oldest = hours(desk.now, -24 * DAYS_BACK_MAX);
-    for entry in listed(desk, TrailList::Open, back(desk.now)).await? {
-        let Stretch { from, until } = evidence_of(&entry);
+/// What is read: the day's own time or that which a copy lacks, and that of every entry that waits for evidence.
+async fn plan(desk: &Desk<'_>, reconciliation: &Reconciliation) -> Result<Vec<Stretch>, ReconcileError> {
+    let mut stretches = Vec::new();
+    if reconciliation.scope == Scope::Restore {
+        stretches.extend(restore::stretch(desk).await?);
+    } else {
+        let (start, end) = bounds(reconciliation.date);
         stretches.push(Stretch {
-            from: from.max(oldest),
-            until: until.min(desk.now),
+            from: hours(start, -BEFORE_DAY_HOURS),
+            until: hours(end, AFTER_DAY_HOURS),
         });
     }
-    Ok(Stretch::joined(stretches))
+    for entry in listed(desk, TrailList::Open, back(desk.now)).await? {
+        stretches.push(evidence_of(&entry));
+    }
+    let oldest = hours(desk.now, -24 * DAYS_BACK_MAX);
+    let readable = stretches.into_iter().map(|Stretch { from, until }| Stretch {
+        from: from.max(oldest),
+        until: until.min(desk.now),
+    });
+    Ok(Stretch::joined(readable.collect()))
 }
 
 /// The first instant of a day and the first after it, UTC.

@@ -21,10 +21,12 @@ const REPORT_DUE_HOURS: i64 = 13;
 /// The schedule's hour: a configuration that was changed after it is compared from the next day on.
 const SCHEDULED_HOURS: i64 = 11;
 
-/// Measures all organizations and writes the gauges. `checked` are the configurations with CloudTrail checks.
+/// Measures all organizations and writes the gauges. `checked` are the configurations with CloudTrail checks, `frozen` how many wait because the
+/// table is a restored copy.
 pub(super) async fn measure(
     outbill: &Outbill,
     checked: &[IntegrationConfiguration],
+    frozen: usize,
     now: Timestamp,
 ) -> Result<(), ReconcileError> {
     let mut measured = Measured::default();
@@ -44,6 +46,8 @@ pub(super) async fn measure(
         oldest_seconds = oldest_seconds.max(age);
     }
     measured.add(Metric::OldestPendingAge, oldest_seconds);
+    let frozen = i64::try_from(frozen).unwrap_or(i64::MAX);
+    measured.add(Metric::ConfigurationsFrozen, frozen);
     measured.add(Metric::ReconciliationsOverdue, overdue(outbill, checked, now).await?);
     outbill.metrics.emit(&measured, now);
     Ok(())

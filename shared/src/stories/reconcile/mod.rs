@@ -18,10 +18,12 @@ mod day;
 mod desk;
 mod gauges;
 mod read;
+mod restore;
 mod settle;
 mod shown;
 mod watch;
 
+pub use restore::thaw;
 pub use shown::shown;
 
 use futures::FutureExt;
@@ -87,8 +89,9 @@ pub fn reconcile(outbill: &Outbill, work: Work, now: Timestamp) -> BoxFuture<'_,
             Work::Continue => continue_all(outbill, now).await,
             Work::Watch => {
                 let checked = checked(outbill).await?;
+                let frozen = restore::look(outbill, &checked, now).await?;
                 let watched = watch::all(outbill, &checked, now).await;
-                gauges::measure(outbill, &checked, now).await?;
+                gauges::measure(outbill, &checked, frozen.len(), now).await?;
                 watched
             }
         }

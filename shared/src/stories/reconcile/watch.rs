@@ -56,7 +56,7 @@ pub(super) async fn all(
 }
 
 /// Every pending entry.
-async fn pending(outbill: &Outbill) -> Result<Vec<Entry>, StoreError> {
+pub(super) async fn pending(outbill: &Outbill) -> Result<Vec<Entry>, StoreError> {
     let mut found = Vec::new();
     for shard in Ledger::work_shards() {
         let mut start = None;

@@ -1,0 +1,92 @@
+//! Shadow: bills are counted beside another program that meters them, and nothing is sent until the seller switches over.
+
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, Scene, and, bill, per_bill};
+use serde_json::{Value, json};
+
+const TEN: &str = "2025-06-10T10";
+const ELEVEN: &str = "2025-06-10T11";
+
+fn june(version: i64, amount: &str) -> Bill {
+    bill("june", ACME, version).of(amount)
+}
+
+fn settings(shadow: bool) -> Value {
+    let more = json!({ "awsMarketplaceCloudtrailChecks": true, "marketplaceShadow": shadow, "marketplaceAdoptFrom": "2025-06-01T00:00:00Z" });
+    and(per_bill(), more)
+}
+
+async fn pending(scene: &Scene) -> Vec<Value> {
+    let listed = scene.seller.get("integrationdestinations/marketplace/pending").await;
+    listed.expect("a list")["data"].as_array().expect("a list").clone()
+}
+
+#[tokio::test]
+async fn a_shadow_counts_the_same_bills_and_sends_nothing() {
+    let mut scene = Scene::start().await.with(settings(true)).await;
+    scene.bill(&june(1, "101.03")).await;
+    scene.bill(&june(2, "150.00")).await;
+    scene.until("2025-06-10T12:02:00Z").await;
+    assert_eq!((scene.metering_calls(), scene.billed()), (0, Vec::new()));
+    assert_eq!(scene.run("june").await.status, "COMPLETE");
+    let would_be = pending(&scene).await;
+    assert_eq!(would_be.len(), 1);
+    assert_eq!(
+        (&would_be[0]["state"], &would_be[0]["units"], &would_be[0]["parts"]),
+        (&json!("SHADOW"), &json!(15_000), &json!({ "june": 15_000 }))
+    );
+    // Whoever lifts it without another program beside it sends all of it.
+    scene.reconfigure(settings(false)).await;
+    scene.tick().await;
+    scene.assert_billed(&[(ACME_AWS_ACCOUNT, DIMENSION, "2025-06-10T12", 15_000)]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn the_switch_from_another_program_bills_nothing_twice() {
+    let mut scene = Scene::start().await.with(settings(true)).await;
+    // The other program reports; the shadow counts the same bill, and the hourly looks and the daily comparison adopt what was reported.
+    scene.foreign_usage(ACME_AWS_ACCOUNT, DIMENSION, TEN, 10_103);
+    scene.bill(&june(1, "101.03")).await;
+    scene.until("2025-06-10T11:10:00Z").await;
+    scene.foreign_usage(ACME_AWS_ACCOUNT, DIMENSION, ELEVEN, 4_800);
+    scene.bill(&june(2, "150.00")).await;
+    scene.until("2025-06-11T11:30:00Z").await;
+    // What is left is where the two differ: the other program reported one unit price too few.
+    let different = pending(&scene).await;
+    assert_eq!(
+        (
+            &different[0]["state"],
+            &different[0]["units"],
+            &different[0]["committed"]
+        ),
+        (&json!("SHADOW"), &json!(97), &json!(14_903))
+    );
+    // The other program stops, and the shadow is lifted: only the difference goes.
+    scene.reconfigure(settings(false)).await;
+    scene.until("2025-06-11T12:02:00Z").await;
+    scene.assert_billed(&[
+        (ACME_AWS_ACCOUNT, DIMENSION, TEN, 10_103),
+        (ACME_AWS_ACCOUNT, DIMENSION, ELEVEN, 4_800),
+        (ACME_AWS_ACCOUNT, DIMENSION, "2025-06-11T12", 97),
+    ]);
+    assert_eq!(pending(&scene).await, [] as [Value; 0]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_shadow_that_is_no_flag_is_refused() {
+    let scene = Scene::start().await;
+    let credential = json!({ "type": "AWS_INTEGRATION", "destination": "AWS", "name": "own role" });
+    let credential = scene
+        .seller
+        .post("integrationcredentials", &credential)
+        .await
+        .expect("a credential");
+    let configuration = json!({
+        "entityType": "Bill", "destination": "AWS", "name": "shadow", "integrationCredentialsId": credential["id"],
+        "configData": and(per_bill(), json!({ "marketplaceShadow": "yes" })),
+    });
+    let answer = scene.seller.post("integrationconfigs", &configuration).await;
+    Scene::assert_refused(answer, 400, &["marketplaceShadow", "give true or false"]);
+    scene.end().await;
+}
