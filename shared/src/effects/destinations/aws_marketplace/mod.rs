@@ -99,6 +99,9 @@ impl AwsMarketplace {
             paced.pace.turn().await;
             let (called, exchange) = call(&paced.client, connection, name, &claims).await;
             submission.exchanges.push(exchange);
+            if let Called::All(Answer::NotTaken { .. }) = &called {
+                paced.pace.throttled().await;
+            }
             match called {
                 Called::Answered(answers) => {
                     let (again, done): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, answer)| {
