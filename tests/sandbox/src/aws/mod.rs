@@ -52,6 +52,24 @@ pub enum Latency {
     None,
     /// About as AWS.
     LikeAws,
+    /// So long.
+    Of {
+        dynamodb: Duration,
+        metering: Duration,
+        others: Duration,
+    },
+}
+
+impl Latency {
+    fn of(self, service: Service) -> Option<Duration> {
+        match (self, service) {
+            (Latency::None, _) => None,
+            (Latency::LikeAws, service) => Some(latency_of(service)),
+            (Latency::Of { dynamodb, .. }, Service::DynamoDb) => Some(dynamodb),
+            (Latency::Of { metering, .. }, Service::Metering) => Some(metering),
+            (Latency::Of { others, .. }, _) => Some(others),
+        }
+    }
 }
 
 /// What the stand-ins share.
@@ -196,8 +214,8 @@ async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
     };
     let service = asked.service();
     aws.requests.count(service.as_str(), asked.action());
-    if aws.latency == Latency::LikeAws {
-        tokio::time::sleep(latency_of(service)).await;
+    if let Some(latency) = aws.latency.of(service) {
+        tokio::time::sleep(latency).await;
     }
     match aws.faults.hit(service, asked.action()) {
         None => effect(aws, &asked, parts, body, Thoroughness::Whole).await,

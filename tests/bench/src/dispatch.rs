@@ -1,0 +1,326 @@
+//! A backlog of bills, dispatched by one worker in batches of a hundred, as SQS hands them to one environment of the function.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use clap::Args;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use outbill::Outbill;
+use outbill::values::configuration::Audit;
+use outbill::values::ids::OrganizationId;
+use outbill::values::mapping::ExternalMapping;
+use sandbox::aws::Latency;
+use sandbox::seller::Seller;
+use sandbox::{Options, Sandbox, functions};
+use serde_json::{Value, json};
+
+use crate::baseline;
+use crate::child::{self, Child, Counts};
+use crate::figures::{self, Figure, Goal, spread};
+use crate::process::{cpu, memory_kb};
+
+/// The product of the listing.
+pub const PRODUCT: &str = "3mgmp9q6okn47u0rgmzzjdi9k";
+const STARTS_AT: &str = "2025-06-10T10:02:00Z";
+/// SQS hands the function at most so many messages.
+const MESSAGES_PER_BATCH: usize = 100;
+const MAPPINGS_AT_ONCE: usize = 16;
+const RECORDS_PER_CALL: f64 = 25.0;
+
+/// The backlog, and the delays of what stands in for AWS.
+#[derive(Debug, Clone, Args)]
+pub struct Plan {
+    /// Bills of the backlog
+    #[arg(long, default_value_t = 10_000)]
+    pub bills: usize,
+    /// Dimensions of each
+    #[arg(long, default_value_t = 3)]
+    pub dimensions: usize,
+    /// Bills that the straightforward design sends, one record a call
+    #[arg(long, default_value_t = 40)]
+    pub baseline_bills: usize,
+    /// Invocations of one bill
+    #[arg(long, default_value_t = 500)]
+    pub single: usize,
+    /// Delay of DynamoDB's answers, in milliseconds
+    #[arg(long, default_value_t = 5)]
+    pub dynamodb_ms: u64,
+    /// The same of AWS Marketplace's metering
+    #[arg(long, default_value_t = 60)]
+    pub metering_ms: u64,
+    /// The same of everything else
+    #[arg(long, default_value_t = 20)]
+    pub others_ms: u64,
+    /// Compare with the straightforward design, in the same run
+    #[arg(long)]
+    pub baseline: bool,
+    /// Where the figures go as JSON
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// When all of it happens.
+pub fn now() -> anyhow::Result<Timestamp> {
+    Ok(STARTS_AT.parse()?)
+}
+
+/// The buyer of a bill.
+pub fn customer(bill: usize) -> String {
+    format!("{:012}", 100_000_000_000_usize + bill)
+}
+
+/// A dimension of the listing.
+pub fn dimension(number: usize) -> String {
+    format!("units-{number}")
+}
+
+/// The child's side: a seller with a configuration and the products' mappings.
+pub async fn serve(plan: &Plan) -> anyhow::Result<()> {
+    let millis = Duration::from_millis;
+    let options = Options {
+        start_at: Some(now()?),
+        // The worker is the other process.
+        workers: 0,
+        latency: Latency::Of {
+            dynamodb: millis(plan.dynamodb_ms),
+            metering: millis(plan.metering_ms),
+            others: millis(plan.others_ms),
+        },
+        ..Options::for_tests()
+    };
+    let sandbox = Sandbox::start(options, functions::build).await?;
+    let seller = Seller::log_in(&sandbox.addresses().api, sandbox.access_key()).await?;
+    let credential = json!({ "type": "AWS_INTEGRATION", "destination": "AWS", "name": "own role" });
+    let credential = seller.post("integrationcredentials", &credential).await?;
+    let configuration = json!({
+        "entityType": "Bill", "destination": "AWS", "name": "backlog", "integrationCredentialsId": credential["id"],
+        "configData": { "splitUsageLineItems": "ITEM_PER_PRODUCT" },
+    });
+    seller.post("integrationconfigs", &configuration).await?;
+    for number in 0..plan.dimensions {
+        let mapping = json!({
+            "m3terEntity": "Product", "m3terId": format!("product-{number}"), "externalSystem": "AWS", "externalTable": "Dimension",
+            "externalId": format!("{PRODUCT}-{}", dimension(number)),
+        });
+        seller.post("externalmappings", &mapping).await?;
+    }
+    let organization = seller.organization().to_owned();
+    child::hold(sandbox, &organization).await
+}
+
+/// The worker's side.
+pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
+    let child = Child::start()?;
+    let outbill = child.outbill().await;
+    let organization = child.organization()?;
+    map(plan, &outbill, &organization).await?;
+    let single_from = plan.bills;
+    child.clear_requests()?;
+    let memory_before = memory_kb("VmRSS")?;
+
+    let bar = bar(plan.bills, "bills dispatched");
+    let (begun, cpu_before) = (Instant::now(), cpu()?);
+    let mut batches = Vec::new();
+    let places: Vec<usize> = (0..plan.bills).collect();
+    for batch in places.chunks(MESSAGES_PER_BATCH) {
+        batches.push(invoke(plan, &outbill, &organization, batch).await?);
+        bar.inc(u64::try_from(batch.len())?);
+    }
+    let (took, used) = (begun.elapsed(), cpu()?.saturating_sub(cpu_before));
+    bar.finish_and_clear();
+    let peak_kb = memory_kb("VmHWM")?;
+    let counts = child.requests()?;
+    let records = plan.bills * plan.dimensions;
+    let billed: Value = serde_json::from_str(&child.control("GET", "/marketplace", "")?)?;
+    let billed = billed["billed"].as_array().map_or(0, Vec::len);
+    anyhow::ensure!(
+        billed == records,
+        "{records} usage records are owed, and AWS holds {billed}"
+    );
+
+    let cpu_before = cpu()?;
+    let mut singles = Vec::new();
+    for bill in single_from..single_from + plan.single {
+        singles.push(invoke(plan, &outbill, &organization, &[bill]).await?);
+    }
+    let single_cpu = cpu()?.saturating_sub(cpu_before);
+
+    let rate = as_f64(records) / took.as_secs_f64();
+    let calls = count(&counts, "metering");
+    let mut figures = vec![
+        Figure {
+            name: "usage records per second, one worker",
+            value: rate,
+            unit: "records/s",
+            places: 0,
+            of: format!(
+                "{records} in {:.1} s; batches of 100 bills: {}",
+                took.as_secs_f64(),
+                spread(&mut batches)
+            ),
+            goal: Some(Goal::AtLeast(250.0)),
+        },
+        Figure {
+            name: "BatchMeterUsage calls over records / 25",
+            value: calls / (as_f64(records) / RECORDS_PER_CALL),
+            unit: "ratio",
+            places: 3,
+            of: format!("{calls} calls"),
+            goal: Some(Goal::AtMost(1.05)),
+        },
+        Figure {
+            name: "DynamoDB requests per bill",
+            value: count(&counts, "dynamodb") / as_f64(plan.bills),
+            unit: "requests",
+            places: 2,
+            of: told(&counts, "dynamodb"),
+            goal: Some(Goal::AtMost(if plan.dimensions == 1 { 8.0 } else { 12.0 })),
+        },
+        Figure {
+            name: "processor time per bill in a batch",
+            value: used.as_secs_f64() * 1e3 / as_f64(plan.bills),
+            unit: "ms",
+            places: 2,
+            of: format!(
+                "{:.0} % of one processor",
+                100.0 * used.as_secs_f64() / took.as_secs_f64()
+            ),
+            goal: None,
+        },
+        Figure {
+            name: "processor time of an invocation of one bill",
+            value: single_cpu.as_secs_f64() * 1e3 / as_f64(plan.single.max(1)),
+            unit: "ms",
+            places: 2,
+            of: spread(&mut singles),
+            goal: Some(Goal::AtMost(1.0)),
+        },
+        Figure {
+            name: "peak memory of the worker",
+            value: f64::from(u32::try_from(peak_kb)?) / 1024.0,
+            unit: "MB",
+            places: 1,
+            of: format!(
+                "{:.1} MB before the backlog",
+                f64::from(u32::try_from(memory_before)?) / 1024.0
+            ),
+            goal: Some(Goal::AtMost(30.0)),
+        },
+    ];
+    if plan.baseline {
+        let (records, took) = baseline::run(plan, &child).await?;
+        let straightforward = as_f64(records) / took.as_secs_f64();
+        figures.push(Figure {
+            name: "the straightforward design",
+            value: straightforward,
+            unit: "records/s",
+            places: 1,
+            of: format!("{records} in {:.1} s, one a call", took.as_secs_f64()),
+            goal: None,
+        });
+        figures.push(Figure {
+            name: "times the straightforward design",
+            value: rate / straightforward,
+            unit: "ratio",
+            places: 1,
+            of: "both in this run".to_owned(),
+            goal: Some(Goal::AtLeast(20.0)),
+        });
+    }
+    figures::print(&figures);
+    if let Some(file) = &plan.json {
+        std::fs::write(file, figures::json(&figures).to_string())
+            .with_context(|| format!("--json: {} cannot be written", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Every bill has an account of its own, and every account a buyer.
+async fn map(plan: &Plan, outbill: &Outbill, organization: &OrganizationId) -> anyhow::Result<()> {
+    let bills = plan.bills + plan.single;
+    let bar = bar(bills, "accounts mapped");
+    let now = now()?;
+    let mappings = (0..bills).map(|bill| {
+        let bar = &bar;
+        async move {
+            let mapping = ExternalMapping {
+                id: outbill.ids.text(now),
+                organization: organization.clone(),
+                m3ter_entity: "Account".to_owned(),
+                m3ter_id: format!("account-{bill}"),
+                external_system: "AWS".to_owned(),
+                external_table: "Customer".to_owned(),
+                external_id: customer(bill),
+                configuration: None,
+                version: 1,
+                audit: Audit::new(now, "bench"),
+            };
+            outbill.mappings.create(&mapping).await?;
+            bar.inc(1);
+            anyhow::Ok(())
+        }
+    });
+    stream::iter(mappings)
+        .buffer_unordered(MAPPINGS_AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// One invocation of the function's handler with these bills.
+async fn invoke(
+    plan: &Plan,
+    outbill: &Outbill,
+    organization: &OrganizationId,
+    bills: &[usize],
+) -> anyhow::Result<Duration> {
+    let mut event = SqsEvent::default();
+    event.records = bills.iter().map(|bill| message(plan, organization, *bill)).collect();
+    let begun = Instant::now();
+    let answer = bill_dispatch::handle(outbill, event, now()?).await;
+    let took = begun.elapsed();
+    anyhow::ensure!(answer.batch_item_failures.is_empty(), "messages failed: {answer:?}");
+    Ok(took)
+}
+
+fn message(plan: &Plan, organization: &OrganizationId, bill: usize) -> SqsMessage {
+    let line = |number: usize| json!({ "lineItemType": "USAGE", "productId": format!("product-{number}"), "currency": "USD", "convertedSubtotal": 7 });
+    let lines: Vec<Value> = (0..plan.dimensions).map(line).collect();
+    let body = json!({ "orgId": organization, "bill": {
+        "id": format!("bill-{bill}"), "accountId": format!("account-{bill}"), "version": 1, "currency": "USD", "startDate": "2025-06-01",
+        "endDateTimeUTC": "2025-07-01T00:00:00Z", "lineItems": lines,
+    }});
+    let mut message = SqsMessage::default();
+    message.message_id = Some(format!("message-{bill}"));
+    message.body = Some(body.to_string());
+    message.attributes = HashMap::from([("ApproximateReceiveCount".to_owned(), "1".to_owned())]);
+    message
+}
+
+fn bar(count: usize, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(u64::try_from(count).unwrap_or(u64::MAX));
+    let style = format!("{{bar:30}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left");
+    bar.set_style(ProgressStyle::with_template(&style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn count(counts: &Counts, service: &str) -> f64 {
+    let all: u64 = counts.get(service).map_or(0, |actions| actions.values().sum());
+    f64::from(u32::try_from(all).unwrap_or(u32::MAX))
+}
+
+fn told(counts: &Counts, service: &str) -> String {
+    let actions = counts.get(service).into_iter().flatten();
+    let actions: Vec<String> = actions.map(|(action, count)| format!("{count} {action}")).collect();
+    actions.join(", ")
+}
+
+fn as_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
