@@ -236,12 +236,6 @@ async fn mappings_are_found_from_both_sides() {
 
     let found = store.of_entity(&organization(), "ACCOUNT", "a1").await.unwrap();
     assert_eq!(found.len(), 2);
-    let things = [("Product", "p1"), ("Account", "nobody"), ("Account", "a1")];
-    let found = store.of_entities(&organization(), &things).await.unwrap();
-    assert_eq!(
-        found.iter().map(|found| found.m3ter_id.as_str()).collect::<Vec<_>>(),
-        ["p1", "a1", "a1"]
-    );
     let owner = organization();
     let by_external = |id: &'static str| store.page_of_external(&owner, ("aws", "Customer", id), &EVERY);
     assert_eq!(

@@ -7,7 +7,6 @@
 use aws_sdk_dynamodb::types::{
     Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, builders::PutBuilder,
 };
-use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::{
@@ -19,8 +18,6 @@ use crate::values::{
     mapping::{ExternalMapping, folded},
 };
 
-/// Look-ups under way at once for one bill.
-const LOOK_UPS_AT_ONCE_MAX: usize = 8;
 /// Times a deletion is tried while others change the mapping.
 const DELETE_ATTEMPTS_MAX: usize = 5;
 
@@ -110,23 +107,6 @@ impl Mappings {
             .iter()
             .map(read)
             .collect()
-    }
-
-    /// All mappings of several things, each given as entity and id, in the order of the things.
-    pub async fn of_entities(
-        &self,
-        organization: &OrganizationId,
-        things: &[(&str, &str)],
-    ) -> Result<Vec<ExternalMapping>, StoreError> {
-        let look_ups: Vec<_> = things
-            .iter()
-            .map(|&(entity, m3ter_id)| self.of_entity(organization, entity, m3ter_id))
-            .collect();
-        let found: Vec<Vec<ExternalMapping>> = stream::iter(look_ups)
-            .buffered(LOOK_UPS_AT_ONCE_MAX)
-            .try_collect()
-            .await?;
-        Ok(found.into_iter().flatten().collect())
     }
 
     /// A page of the mappings of one thing of m3ter's, newest first. They are few, one for each system, table and configuration, and lie by

@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::{
     },
     types::{
         AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-        ProjectionType, ScalarAttributeType, TransactWriteItem,
+        ProjectionType, PutRequest, ScalarAttributeType, TransactWriteItem, WriteRequest,
     },
 };
 
@@ -48,6 +48,9 @@ const ROWS_PER_PAGE_MAX: usize = 2_000;
 const ROWS_PER_QUERY_MAX: i32 = 200;
 /// Times a transaction is tried while others write the same rows.
 const CONTENDED_ATTEMPTS_MAX: u32 = 6;
+//= https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+//# a single call to BatchWriteItem can transmit up to 16MB of data over the network, consisting of up to 25 item put or delete operations
+const BATCH_WRITE_ITEMS_MAX: usize = 25;
 const CONTENDED_PAUSE: Duration = Duration::from_millis(15);
 
 /// The table as the template declares it, for emulators and tests: set the name, then send.
@@ -186,6 +189,37 @@ impl Table {
         check_size(&item)?;
         let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
         request.send().await.map_err(unavailable("DynamoDB PutItem"))?;
+        Ok(())
+    }
+
+    /// Writes rows, whatever was there, in as few requests as DynamoDB takes. An error: some of them may be there.
+    pub(crate) async fn put_all(&self, rows: Vec<Item>) -> Result<(), StoreError> {
+        const OPERATION: &str = "DynamoDB BatchWriteItem";
+        for row in &rows {
+            check_size(row)?;
+        }
+        let mut waiting = Vec::new();
+        for row in rows {
+            let put = PutRequest::builder().set_item(Some(row)).build();
+            let put = put.map_err(|error| StoreError::other(OPERATION, error))?;
+            waiting.push(WriteRequest::builder().put_request(put).build());
+        }
+        let mut tries = 0;
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(waiting.len().min(BATCH_WRITE_ITEMS_MAX));
+            let request = self.client.batch_write_item().request_items(&self.name, waiting);
+            let answer = request.send().await.map_err(unavailable(OPERATION))?;
+            let unprocessed = answer.unprocessed_items.unwrap_or_default().into_values().flatten();
+            waiting = unprocessed.collect();
+            if !waiting.is_empty() {
+                tries += 1;
+                if tries >= CONTENDED_ATTEMPTS_MAX {
+                    return Err(StoreError::Contended { operation: OPERATION });
+                }
+                tokio::time::sleep(CONTENDED_PAUSE * 2_u32.saturating_pow(tries)).await;
+            }
+            waiting.extend(rest);
+        }
         Ok(())
     }
 

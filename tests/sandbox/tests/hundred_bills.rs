@@ -11,16 +11,52 @@ use sandbox::{Dispatch, Options, Sandbox, functions};
 use serde_json::{Value, json};
 
 const BILLS: usize = 100;
-/// 100 records in calls of 25.
-const METERING_CALLS: u64 = 4;
 
-fn bill(organization: &str, index: usize, version: i64, cents: usize) -> String {
+/// What is asked of DynamoDB for a hundred bills of one dimension that were metered before, in a process that has just started, and why.
+/// A change that spends more fails here; one that spends less is written down here.
+const ASKED_FOR_ONE_DIMENSION: [(&str, u64, &str); 7] = [
+    ("BatchGetItem", 100, "a bill's usage keys and its units on them"),
+    ("BatchWriteItem", 4, "the runs' logs, 25 at once"),
+    ("DescribeTable", 1, "whether the table is a restored copy"),
+    ("GetItem", 101, "a bill's manifest; once the credential"),
+    ("PutItem", 100, "a run"),
+    (
+        "Query",
+        104,
+        "an account's mappings; once the configurations, the product's mapping, failing connections, the table's identity",
+    ),
+    (
+        "TransactWriteItems",
+        202,
+        "the manifest's new head, and the claim; a hundred receipts in two",
+    ),
+];
+/// The same for ten dimensions.
+const ASKED_FOR_TEN_DIMENSIONS: [(&str, u64, &str); 7] = [
+    ("BatchGetItem", 100, "a bill's usage keys and its units on them"),
+    ("BatchWriteItem", 4, "the runs' logs, 25 at once"),
+    ("DescribeTable", 1, "whether the table is a restored copy"),
+    ("GetItem", 101, "a bill's manifest; once the credential"),
+    ("PutItem", 100, "a run"),
+    (
+        "Query",
+        113,
+        "an account's mappings; once the configurations, ten products' mappings, failing connections, the table's identity",
+    ),
+    (
+        "TransactWriteItems",
+        220,
+        "the manifest's new head, and the claims of its ten keys; fifty receipts in one",
+    ),
+];
+
+fn bill(organization: &str, index: usize, version: i64, dimensions: usize, cents: usize) -> String {
     let amount: Value = serde_json::from_str(&format!("{}.{:02}", cents / 100, cents % 100)).unwrap();
-    let line =
-        json!({ "lineItemType": "USAGE", "productId": "product", "currency": "USD", "convertedSubtotal": amount });
+    let line = |product: usize| json!({ "lineItemType": "USAGE", "productId": format!("product-{product}"), "currency": "USD", "convertedSubtotal": amount });
+    let lines: Vec<Value> = (0..dimensions).map(line).collect();
     let bill = json!({
         "id": format!("bill-{index}"), "accountId": format!("account-{index}"), "version": version, "currency": "USD",
-        "startDate": "2025-06-01", "endDateTimeUTC": "2025-07-01T00:00:00Z", "lineItems": [line],
+        "startDate": "2025-06-01", "endDateTimeUTC": "2025-07-01T00:00:00Z", "lineItems": lines,
     });
     json!({ "orgId": organization, "bill": bill }).to_string()
 }
@@ -38,21 +74,33 @@ fn batch(bodies: impl Iterator<Item = String>) -> SqsEvent {
     event
 }
 
-fn print(title: &str, counts: &Counts) {
+fn print(title: &str, counts: &Counts, why: &[(&str, u64, &str)]) {
     println!("{title}");
     for (service, actions) in counts {
         for (action, count) in actions {
-            println!("  {service:<15} {action:<20} {count:>5}");
+            let why = why
+                .iter()
+                .find(|(name, _, _)| name == action)
+                .map_or("", |(_, _, why)| why);
+            println!("  {service:<10} {action:<20} {count:>5}  {why}");
         }
     }
-    println!(
-        "  dynamodb in all                      {:>5}",
-        counts.get("dynamodb").map_or(0, |actions| actions.values().sum())
-    );
+    let asked: u64 = counts["dynamodb"].values().sum();
+    println!("  of DynamoDB in all              {asked:>5}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_bills_in_one_batch() {
+async fn a_hundred_bills_of_one_dimension_in_one_batch() {
+    hundred(1, 4, &ASKED_FOR_ONE_DIMENSION).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_bills_of_ten_dimensions_in_one_batch() {
+    hundred(10, 40, &ASKED_FOR_TEN_DIMENSIONS).await;
+}
+
+/// Sends the bills and, an hour later, newer versions of them.
+async fn hundred(dimensions: usize, metering_calls: u64, expect: &[(&str, u64, &str)]) {
     let options = Options {
         start_at: "2025-06-10T10:02:00Z".parse().ok(),
         ..Options::for_tests()
@@ -81,13 +129,10 @@ async fn a_hundred_bills_in_one_batch() {
         let mapping = json!({ "m3terEntity": entity, "m3terId": id, "externalSystem": "AWS", "externalTable": table, "externalId": external_id });
         seller.post("externalmappings", &mapping).await.unwrap();
     };
-    map(
-        "Product",
-        "product".to_owned(),
-        "Dimension",
-        "3mgmp9q6okn47u0rgmzzjdi9k-units".to_owned(),
-    )
-    .await;
+    for product in 0..dimensions {
+        let dimension = format!("3mgmp9q6okn47u0rgmzzjdi9k-units-{product}");
+        map("Product", format!("product-{product}"), "Dimension", dimension).await;
+    }
     for index in 0..BILLS {
         map(
             "Account",
@@ -100,15 +145,24 @@ async fn a_hundred_bills_in_one_batch() {
 
     let mut owed = 0;
     for (version, title) in [(1, "100 new bills"), (2, "the same bills, an hour later")] {
+        let title = format!("{title}, dimensions of each: {dimensions}");
         sandbox.clear_requests();
         let cents = |index: usize| 101 * usize::try_from(version).unwrap() + 2 * index + 1;
-        owed = (0..BILLS).map(cents).sum();
-        let bodies = (0..BILLS).map(|index| bill(seller.organization(), index, version, cents(index)));
+        owed = dimensions * (0..BILLS).map(cents).sum::<usize>();
+        let bodies = (0..BILLS).map(|index| bill(seller.organization(), index, version, dimensions, cents(index)));
         let answer = dispatch(batch(bodies), sandbox.clock().now()).await;
         assert!(answer.batch_item_failures.is_empty(), "{answer:?}");
         let counts = sandbox.requests();
-        print(title, &counts);
-        assert_eq!(counts["metering"]["BatchMeterUsage"], METERING_CALLS);
+        print(&title, &counts, expect);
+        assert_eq!(counts["metering"]["BatchMeterUsage"], metering_calls);
+        if version == 2 {
+            let asked: Vec<(&str, u64)> = counts["dynamodb"]
+                .iter()
+                .map(|(action, count)| (action.as_str(), *count))
+                .collect();
+            let expect: Vec<(&str, u64)> = expect.iter().map(|(action, count, _)| (*action, *count)).collect();
+            assert_eq!(asked, expect);
+        }
         sandbox.advance(SignedDuration::from_hours(1)).await.unwrap();
     }
     let billed: i64 = sandbox

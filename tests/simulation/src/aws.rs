@@ -12,6 +12,7 @@ use sandbox::world::World;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::TABLE;
 use crate::books::Books;
 use crate::engine::Engine;
 use crate::network::{Caller, Waiting};
@@ -302,6 +303,14 @@ fn subject(asked: &Asked, body: &[u8]) -> String {
                 Some(format!("{kind} {}", row(action.get("Item").or(action.get("Key")))?))
             };
             actions.iter().filter_map(one).collect::<Vec<_>>().join("; ")
+        }
+        Asked::DynamoDb(action) if action == "BatchWriteItem" => {
+            let rows = body
+                .pointer(&format!("/RequestItems/{TABLE}"))
+                .and_then(Value::as_array);
+            let puts = rows.into_iter().flatten();
+            let puts = puts.filter_map(|put| row(put.pointer("/PutRequest/Item")));
+            puts.map(|put| format!("Put {put}")).collect::<Vec<_>>().join("; ")
         }
         Asked::DynamoDb(_) => row(body.get("Item").or(body.get("Key"))).unwrap_or_default(),
         _ => String::new(),

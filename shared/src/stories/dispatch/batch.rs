@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
@@ -22,11 +23,17 @@ use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{Entry, EntryState, Origin};
 use crate::values::hour::Hour;
 use crate::values::ids::{AccountId, ConfigurationId, OrganizationId, RunId};
+use crate::values::mapping::ExternalMapping;
 use crate::values::metric::{Measured, Metric};
 use crate::values::usage_key::KeyHash;
 
+/// Look-ups of one bill that run at once.
+const LOOK_UPS_AT_ONCE_MAX: usize = 16;
 /// Times that something is decided anew because other workers changed its rows.
 pub(super) const TRIES_MAX: usize = 20;
+
+/// The mappings of one thing, once they were read.
+type MappingsOf = Arc<OnceCell<Vec<ExternalMapping>>>;
 
 /// One batch of messages.
 pub(super) struct Batch<'a> {
@@ -35,6 +42,7 @@ pub(super) struct Batch<'a> {
     configurations: Mutex<BTreeMap<OrganizationId, Arc<Vec<IntegrationConfiguration>>>>,
     failing: Mutex<BTreeMap<OrganizationId, Arc<Failing>>>,
     standing: OnceCell<Standing>,
+    mappings: std::sync::Mutex<BTreeMap<(OrganizationId, String, String), MappingsOf>>,
     /// Entries that this batch sends, or is about to claim, with how many of its messages are at it. Noted before the claim or the attempt is
     /// written, so that a second message about an entry starts no second attempt beside the first.
     reserved: std::sync::Mutex<BTreeMap<EntryName, u32>>,
@@ -51,6 +59,7 @@ impl<'a> Batch<'a> {
             configurations: Mutex::default(),
             failing: Mutex::default(),
             standing: OnceCell::default(),
+            mappings: std::sync::Mutex::default(),
             reserved: std::sync::Mutex::default(),
             counted: std::sync::Mutex::default(),
             measured: std::sync::Mutex::default(),
@@ -69,6 +78,33 @@ impl<'a> Batch<'a> {
         let found = Arc::new(self.outbill.configurations.of_organization(organization).await?);
         known.insert(organization.clone(), Arc::clone(&found));
         Ok(found)
+    }
+
+    /// The mappings of several things, each given as entity and id, in the order of the things; a thing is looked up once a batch. One that is
+    /// mapped later is found by who waits for it.
+    pub(super) async fn mappings(
+        &self,
+        organization: &OrganizationId,
+        things: &[(&str, &str)],
+    ) -> Result<Vec<ExternalMapping>, StoreError> {
+        let look_ups = things.iter().map(|&(entity, id)| async move {
+            let of = (organization.clone(), entity.to_owned(), id.to_owned());
+            let known = Arc::clone(
+                self.mappings
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .entry(of)
+                    .or_default(),
+            );
+            let read = || self.outbill.mappings.of_entity(organization, entity, id);
+            Ok(known.get_or_try_init(read).await?.clone())
+        });
+        let look_ups: Vec<_> = look_ups.collect();
+        let found: Result<Vec<Vec<ExternalMapping>>, StoreError> = stream::iter(look_ups)
+            .buffered(LOOK_UPS_AT_ONCE_MAX)
+            .try_collect()
+            .await;
+        Ok(found?.into_iter().flatten().collect())
     }
 
     /// The organization's failing connections; read once a batch.
@@ -223,6 +259,8 @@ pub(super) struct KeyDraft {
     pub(super) waited: bool,
     /// The entries that this run has to do with, in the order in which they were claimed.
     pub(super) entries: Vec<Hour>,
+    /// Whether units wait for an hour in this run's name.
+    pub(super) leaves_units: bool,
     /// Whether entries of it wait because the table is a restored copy.
     pub(super) frozen: bool,
     /// What the run waits for if the key is blocked.

@@ -298,7 +298,7 @@ impl Story<'_> {
             .collect();
         let mut mappings = Mappings::new();
         let mut read = MappingsRead::new();
-        for mapping in self.batch.outbill.mappings.of_entities(organization, &things).await? {
+        for mapping in self.batch.mappings(organization, &things).await? {
             read.insert((mapping.id.clone(), mapping.version));
             let named = |entity: &&EntityReference| {
                 entity.id == mapping.m3ter_id && entity.entity.eq_ignore_ascii_case(&mapping.m3ter_entity)

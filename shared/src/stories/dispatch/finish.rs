@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
 use super::batch::{Batch, Draft, EntryName, KeyDraft, MappingsRead, Progress, RunDraft};
 use super::bill::waits_for_configuration;
 use super::settle::{Settled, Settlement};
-use super::{Delivery, DispatchError, Disposition, late, report};
+use super::{Delivery, DispatchError, Disposition, isolated, late, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
 use crate::decisions::eligibility::Refusal;
 use crate::decisions::target;
 use crate::decisions::validation::EntityReference;
 use crate::effects::destinations::aws_marketplace::Exchange;
+use crate::effects::table::StoreError;
 use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{EntryState, Origin};
@@ -28,22 +30,115 @@ use crate::values::run::{IntegrationRun, RunStatus};
 const SUCCESSIVE_FAILURES_MAX: usize = 20;
 /// So often the queue brings a message whose claims are durable but unanswered; then the tick takes over.
 const QUEUE_REPEATS_MAX: u32 = 3;
+/// Runs that are written at once.
+const AT_ONCE_MAX: usize = 16;
 pub(super) const ENTITY_TYPE: &str = "Bill";
 
-/// Writes the runs of a message.
+/// A run that is about to be written, and what follows from it.
+struct Ending {
+    run: IntegrationRun,
+    log: Value,
+    bill: BillReference,
+    account: Option<AccountId>,
+    configuration: IntegrationConfiguration,
+    outcome: Outcome,
+    conclusion: Conclusion,
+    /// The mappings that it was decided on.
+    read: MappingsRead,
+    waits_for: Vec<String>,
+    /// Whether earlier runs waited for an hour where this one claimed.
+    others_waited: bool,
+}
+
+/// What a message comes to, before its runs are written.
+struct Ended {
+    endings: Vec<Ending>,
+    disposition: Disposition,
+}
+
+/// Writes the runs of a batch: all logs together, then all runs at once, then what follows from each, message by message. Gives what the queue
+/// should do with each message, by its place.
 pub(super) async fn finish(
     batch: &Batch<'_>,
-    delivery: &Delivery,
+    deliveries: &[Delivery],
+    messages: impl IntoIterator<Item = (usize, Progress)>,
+    settled: &Settled,
+) -> Vec<(usize, Disposition)> {
+    let name = |place: usize| {
+        deliveries
+            .get(place)
+            .map_or("of this batch", |delivery| delivery.id.as_str())
+    };
+    let mut ended = Vec::new();
+    let mut dispositions = Vec::new();
+    for (place, progress) in messages {
+        let receives = deliveries.get(place).map_or(0, |delivery| delivery.receives);
+        match isolated(end(batch, receives, progress, settled))
+            .await
+            .and_then(|ended| ended)
+        {
+            Ok((message, failed)) => {
+                if let Some(error) = failed {
+                    report(name(place), &error);
+                }
+                ended.push((place, message));
+            }
+            Err(error) => {
+                report(name(place), &error);
+                dispositions.push((place, Disposition::Retry));
+            }
+        }
+    }
+    let endings = || ended.iter().flat_map(|(_, message)| &message.endings);
+    let logs = endings().map(|ending| (&ending.run.organization, &ending.run.id, &ending.log));
+    let runs = &batch.outbill.runs;
+    let logged = isolated(runs.append_logs(batch.now, logs)).await;
+    if let Err(error) = logged.and_then(|logged| logged.map_err(DispatchError::from)) {
+        report("of this batch", &error);
+        let again = |(place, message): (usize, Ended)| match message.endings.is_empty() {
+            true => (place, message.disposition),
+            false => (place, Disposition::Retry),
+        };
+        dispositions.extend(ended.into_iter().map(again));
+        return dispositions;
+    }
+    let saves: Vec<_> = endings().map(|ending| runs.save(&ending.run)).collect();
+    let mut saved: Vec<Result<(), StoreError>> = stream::iter(saves).buffered(AT_ONCE_MAX).collect().await;
+    let mut saved = saved.drain(..);
+    for (place, message) in ended {
+        let own: Result<Vec<()>, StoreError> = saved.by_ref().take(message.endings.len()).collect();
+        let followed = match own {
+            Ok(_) => isolated(follow(batch, message.endings))
+                .await
+                .and_then(|followed| followed),
+            Err(error) => Err(error.into()),
+        };
+        dispositions.push(match followed {
+            Ok(()) => (place, message.disposition),
+            Err(error) => {
+                report(name(place), &error);
+                (place, Disposition::Retry)
+            }
+        });
+    }
+    dispositions
+}
+
+/// The runs of a message, and why it could not be finished, if it could not.
+async fn end(
+    batch: &Batch<'_>,
+    receives: u32,
     progress: Progress,
     settled: &Settled,
-) -> Result<Disposition, DispatchError> {
+) -> Result<(Ended, Option<DispatchError>), DispatchError> {
     let unanswered = progress
         .claimed
         .iter()
         .any(|name| settled.entries.get(name).is_none_or(|settlement| settlement.again));
-    let again = unanswered && delivery.receives < QUEUE_REPEATS_MAX;
+    let again = unanswered && receives < QUEUE_REPEATS_MAX;
+    let mut endings = Vec::new();
     for draft in progress.runs {
-        let earlier = match delivery.receives {
+        let earlier = match receives {
             0 | 1 => None,
             _ => told_already(batch, &draft, settled).await?,
         };
@@ -52,14 +147,14 @@ pub(super) async fn finish(
                 let names = waits_for(&draft, settled);
                 wait(batch, &draft.bill, &earlier, &draft.head, &names).await?;
             }
-            None => run(batch, draft, settled).await?,
+            None => endings.push(ending(batch, draft, settled)),
         }
     }
-    if let Some(error) = progress.failed {
-        report(&delivery.id, &error);
-        return Ok(Disposition::Retry);
-    }
-    Ok(if again { Disposition::Retry } else { Disposition::Done })
+    let disposition = match again || progress.failed.is_some() {
+        true => Disposition::Retry,
+        false => Disposition::Done,
+    };
+    Ok((Ended { endings, disposition }, progress.failed))
 }
 
 /// The run of an earlier delivery, where this one only sent again what that one had claimed for the same version of the bill. It is this
@@ -68,6 +163,9 @@ async fn told_already(batch: &Batch<'_>, draft: &RunDraft, settled: &Settled) ->
     let (Draft::Metered(keys) | Draft::EqualButOther(keys)) = &draft.draft else {
         return Ok(None);
     };
+    if keys.iter().any(|key| key.leaves_units) {
+        return Ok(None);
+    }
     let names: Vec<EntryName> = keys
         .iter()
         .flat_map(|key| key.entries.iter().map(|hour| (key.key.clone(), *hour)))
@@ -109,7 +207,7 @@ pub(super) async fn wait(
     Ok(())
 }
 
-async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<(), DispatchError> {
+fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Ending {
     let waits_for = waits_for(&draft, settled);
     let others_waited = match &draft.draft {
         Draft::Metered(keys) | Draft::EqualButOther(keys) => keys.iter().any(|key| key.waited),
@@ -133,7 +231,6 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
     if let Some(reason) = outcome.skipped() {
         batch.measure(|measured| measured.add_for(Metric::BillsSkipped, reason, 1));
     }
-    let organization = &draft.bill.organization;
     let log = json!({
         "at": batch.now,
         "configuration": configuration_log(&draft.configuration),
@@ -142,17 +239,12 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
         "keys": keys_log(&outcome),
         "exchanges": exchanges,
     });
-    batch
-        .outbill
-        .runs
-        .append_log(organization, &draft.run, batch.now, &log)
-        .await?;
     let run = IntegrationRun {
-        id: draft.run.clone(),
-        organization: organization.clone(),
+        id: draft.run,
+        organization: draft.bill.organization.clone(),
         entity_type: ENTITY_TYPE.to_owned(),
         entity_id: draft.bill.bill.as_str().to_owned(),
-        entity_version: draft.head.clone(),
+        entity_version: draft.head,
         status: conclusion.status,
         destination: draft.configuration.destination,
         destination_id: Some(draft.configuration.id.as_str().to_owned()),
@@ -160,22 +252,40 @@ async fn run(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<()
         completed: is_final(conclusion.status).then_some(batch.now),
         error: conclusion.error.clone(),
         external_id: None,
-        replayed_from: draft.replayed_from.clone(),
+        replayed_from: draft.replayed_from,
         version: 1,
     };
-    batch.outbill.runs.save(&run).await?;
-    if others_waited && run.status == RunStatus::Complete {
-        late::supersede(batch, &run).await?;
+    Ending {
+        run,
+        log,
+        bill: draft.bill,
+        account: draft.account,
+        configuration: draft.configuration,
+        outcome,
+        conclusion,
+        read,
+        waits_for,
+        others_waited,
     }
-    let about = About {
-        run: &draft.run,
-        bill: &draft.bill,
-        account: draft.account.as_ref(),
-    };
-    conclude(batch, &draft.configuration, &about, &conclusion).await?;
-    wait(batch, &draft.bill, &draft.run, &draft.head, &waits_for).await?;
-    if came_meanwhile(batch, &draft.configuration, &outcome, &read).await? {
-        batch.outbill.queue.send(&replay_of(organization, &draft.run)).await?;
+}
+
+/// What follows from runs that are written: what waited for the same hour is superseded, failures are counted, and what waits is noted.
+async fn follow(batch: &Batch<'_>, endings: Vec<Ending>) -> Result<(), DispatchError> {
+    for ending in endings {
+        let run = &ending.run;
+        if ending.others_waited && run.status == RunStatus::Complete {
+            late::supersede(batch, run).await?;
+        }
+        let about = About {
+            run: &run.id,
+            bill: &ending.bill,
+            account: ending.account.as_ref(),
+        };
+        conclude(batch, &ending.configuration, &about, &ending.conclusion).await?;
+        wait(batch, &ending.bill, &run.id, &run.entity_version, &ending.waits_for).await?;
+        if came_meanwhile(batch, &ending.configuration, &ending.outcome, &ending.read).await? {
+            batch.outbill.queue.send(&replay_of(&run.organization, &run.id)).await?;
+        }
     }
     Ok(())
 }

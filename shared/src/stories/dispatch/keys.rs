@@ -80,9 +80,11 @@ pub(super) async fn apply(
                 waited: row.state.as_ref().is_some_and(|state| state.dirty),
                 entries: Vec::new(),
                 frozen: false,
+                leaves_units: false,
                 waits_for: lifters.remove(key).unwrap_or_default(),
             };
             let draft = drafts.entry(key.clone()).or_insert_with(first_look);
+            draft.leaves_units |= change.is_some() && plan.state.dirty;
             if draft.entries.is_empty() {
                 // A claim of this run that was found after a lost answer says more than the look that follows it.
                 draft.claim = plan.reason;
@@ -187,7 +189,8 @@ pub(super) async fn decide(
         || row.units.is_none() && units != 0
         || !plan.entries.is_empty()
         || plan.state.dirty != state.dirty
-        || plan.state.blocked != state.blocked;
+        || plan.state.blocked != state.blocked
+        || is_orphaned(batch, &state, &plan).await?;
     let entries = plan
         .entries
         .iter()
@@ -201,6 +204,17 @@ pub(super) async fn decide(
         entries,
     });
     Ok(Some((change, plan)))
+}
+
+/// Whether units wait for an hour in the name of a run that was never written, because its worker died: this run takes them over, so that there is
+/// one that can be told how they fared, and that waits for what would lift a block.
+async fn is_orphaned(batch: &Batch<'_>, known: &KeyState, plan: &ClaimPlan) -> Result<bool, DispatchError> {
+    let (of, origin) = (&known.origin, &plan.state.origin);
+    if !plan.state.dirty || of.run == origin.run || of.bill != origin.bill {
+        return Ok(false);
+    }
+    let runs = &batch.outbill.runs;
+    Ok(runs.get(&of.bill.organization, &of.run).await?.is_none())
 }
 
 /// Claims of this very run that are durable although nobody said so: the transaction's answer was lost. Nothing of them was sent.

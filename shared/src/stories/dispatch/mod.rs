@@ -97,24 +97,22 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
         .iter()
         .flat_map(|progress| progress.runs.iter().map(|draft| draft.run.clone()))
         .collect();
-    let mut dispositions = Vec::new();
-    for (delivery, progress) in deliveries.iter().zip(progress) {
-        let disposition = match &settled {
-            Ok(settled) => isolated(finish::finish(&batch, delivery, progress, settled))
-                .await
-                .and_then(|outcome| outcome),
-            // The claims are durable and pending; without their outcome a message that made some is delivered again.
-            Err(_) if progress.has_claims() => Ok(Disposition::Retry),
-            Err(_) => isolated(finish::finish(&batch, delivery, progress, &settle::Settled::default()))
-                .await
-                .and_then(|outcome| outcome),
-        };
-        let disposition = disposition.unwrap_or_else(|error| {
-            report(&delivery.id, &error);
-            Disposition::Retry
-        });
-        dispositions.push((delivery.id.clone(), disposition));
-    }
+    // The claims are durable and pending; without their outcome a message that made some is delivered again.
+    let is_settled = settled.is_ok();
+    let finishing = progress.into_iter().enumerate();
+    let finishing = finishing.filter(|(_, progress)| is_settled || !progress.has_claims());
+    let nothing = settle::Settled::default();
+    let outcome = settled.as_ref().unwrap_or(&nothing);
+    let finished: BTreeMap<usize, Disposition> = finish::finish(&batch, deliveries, finishing, outcome)
+        .await
+        .into_iter()
+        .collect();
+    let disposition = |place: usize| finished.get(&place).copied().unwrap_or(Disposition::Retry);
+    let dispositions = deliveries
+        .iter()
+        .enumerate()
+        .map(|(place, delivery)| (delivery.id.clone(), disposition(place)))
+        .collect();
     match settled {
         Ok(settled) => {
             if let Err(error) = isolated(late::late(&batch, &own, &settled))
