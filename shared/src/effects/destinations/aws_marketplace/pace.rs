@@ -211,18 +211,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_workers_share_ten_calls_a_second_without_starving_or_storming() {
-        for workers in [1, 2, 4, 8, 16] {
+        // Workers, and how many of ten attempts may be in vain.
+        for (workers, vain_tenths) in [(1, 1), (2, 1), (4, 2), (8, 3), (16, 5)] {
             let (through, throttled) = a_minute_of(workers).await;
             let all: u32 = through.iter().sum();
             let fair = all / u32::try_from(workers).unwrap();
             println!("{workers:>2} workers: {all} calls in a minute, {throttled} throttled, each {through:?}");
-            // Of the 600 calls that AWS takes, nearly all are made; of ten attempts at most three are in vain; nobody gets less than half of
-            // his share.
-            assert!(all >= 480, "{workers} workers got {all} calls through");
+            // Of the 600 calls that AWS takes, nine of ten are made; nobody gets less than half of his share.
+            assert!(all >= 540, "{workers} workers got {all} calls through");
             assert!(
-                throttled * 7 <= all * 3,
-                "{throttled} of {} calls were throttled",
-                all + throttled
+                throttled * 10 <= (all + throttled) * vain_tenths,
+                "{throttled} calls were throttled"
             );
             assert!(through.iter().all(|one| *one * 2 >= fair), "{through:?}");
         }
