@@ -63,6 +63,8 @@ pub enum Command {
         /// The configuration's id
         configuration: String,
     },
+    /// Let a configuration of a restored table claim and send again
+    Thaw(Thaw),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -238,6 +240,18 @@ pub struct Resolve {
 pub struct Unblock {
     /// The usage key's id, as `pending` shows it
     pub key: String,
+    /// Why; kept with who decided
+    #[arg(long)]
+    pub reason: String,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Thaw {
+    /// The configuration's id
+    pub configuration: String,
     /// Why; kept with who decided
     #[arg(long)]
     pub reason: String,

@@ -474,3 +474,49 @@ async fn pages_are_joined() {
     let report: Said = desk.run(&["report", "--json"]).await;
     assert_eq!(report.json()["data"].as_array().unwrap().len(), 53);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shadow_counts_is_not_at_risk_here() {
+    let desk = Desk::open().await;
+    desk.log_in().await.well();
+    let seller = desk.seller().await;
+    desk.configure(&seller, json!({"marketplaceShadow": true})).await;
+    desk.map(&seller).await;
+    desk.bill(1, "12.34").await;
+    let status = desk.run(&["status"]).await;
+    assert!(status.well().starts_with("Money at risk: 0 units\n"), "{}", status.out);
+    assert!(
+        status.out.contains("shadow: sends nothing") && status.out.contains("SHADOW"),
+        "{}",
+        status.out
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_table_is_thawed_by_a_person() {
+    let desk = Desk::open().await;
+    desk.log_in().await.well();
+    let seller = desk.seller().await;
+    let configuration = desk.configure(&seller, json!({})).await;
+    desk.map(&seller).await;
+    desk.bill(1, "12.34").await;
+    desk.run(&["thaw", &configuration, "--reason", "r", "--yes"])
+        .await
+        .failed(1, "is not frozen");
+    desk.restore_the_table().await;
+    desk.hours(1).await;
+    desk.bill(2, "20.00").await;
+    let status = desk.run(&["status"]).await;
+    status.person("the table is a restored copy");
+    status.person(&format!("outbill thaw {configuration} --reason"));
+    let thaw = ["thaw", &configuration, "--reason", "nothing was sent since the copy"];
+    desk.run(&thaw).await.failed(2, "give --yes; nothing was changed");
+    let thawed = desk.run(&[&thaw[..], &["--yes"]].concat()).await;
+    assert!(
+        thawed.well().contains("claims and sends again; 0 entries"),
+        "{}",
+        thawed.out
+    );
+    desk.hours(2).await;
+    desk.run(&["status"]).await.well();
+}

@@ -1,10 +1,10 @@
-//! What a person decides: `replay`, `resolve`, `unblock`, `enable`. Each is sent once, and what cannot be reversed is confirmed first.
+//! What a person decides: `replay`, `resolve`, `unblock`, `thaw`, `enable`. Each is sent once, and what cannot be reversed is confirmed first.
 
 use serde_json::{Value, json};
 
 use super::{Answer, Form, pending, segment};
 use crate::api::{Api, Effect};
-use crate::arguments::{Replay, Resolve, Unblock, Verdict};
+use crate::arguments::{Replay, Resolve, Thaw, Unblock, Verdict};
 use crate::failure::{Failure, REFUSED};
 use crate::show::{self, clean, counted, field, whole};
 use crate::surroundings::Surroundings;
@@ -85,6 +85,31 @@ pub async fn unblock(api: &Api, asked: &Unblock, form: Form, surroundings: &Surr
             clean(&format!(
                 "The block of {} is lifted; {units} wait for the next free hour.",
                 asked.key
+            ))
+        }
+    }))
+}
+
+pub async fn thaw(api: &Api, asked: &Thaw, form: Form, surroundings: &Surroundings) -> Result<Answer, Failure> {
+    let question = "The table is a restored copy. What AWS was sent since and the copy does not know is billed again. Thaw the configuration?";
+    if !asked.yes && !surroundings.confirm(question)? {
+        return Ok(unchanged());
+    }
+    let path = format!("integrationconfigs/{}/thaw", segment(&asked.configuration));
+    let body = json!({"reason": asked.reason}).to_string();
+    let raw = api.post(&path, body, Effect::Changes).await?;
+    Ok(Answer::well(match form {
+        Form::Json => raw.get().to_owned(),
+        Form::ForPeople => {
+            let doubted = show::list(&show::read(&raw), "entriesInDoubt").len();
+            let doubted = counted(
+                doubted as i64,
+                "entry that the copy had pending is",
+                "entries that the copy had pending are",
+            );
+            clean(&format!(
+                "Configuration {} claims and sends again; {doubted} UNKNOWN now: outbill pending",
+                asked.configuration
             ))
         }
     }))

@@ -71,6 +71,7 @@ pub async fn run(arguments: Arguments, surroundings: &Surroundings) -> Result<An
         Command::Replay(asked) => decide::replay(&api, asked, form, surroundings).await,
         Command::Resolve(asked) => decide::resolve(&api, asked, form, surroundings).await,
         Command::Unblock(asked) => decide::unblock(&api, asked, form, surroundings).await,
+        Command::Thaw(asked) => decide::thaw(&api, asked, form, surroundings).await,
         Command::Enable { configuration } => decide::enable(&api, configuration, form).await,
     }
 }

@@ -1,7 +1,8 @@
 //! `status`: money at risk first, then what closes next, what waits, and what needs a person.
 //!
 //! A person is needed for what nothing settles by itself: a block, a disabled or unconnected configuration, a failing credential, an entry that no
-//! reconciliation decides, units that AWS refuses within three hours, a comparison that differs or could not check, a bill whose newest run failed.
+//! reconciliation decides, units that AWS refuses within three hours, a comparison that differs or could not check, a bill whose newest run failed, a
+//! restored table without CloudTrail checks. What a configuration in shadow counts is another program's to send, and not at risk here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -165,8 +166,7 @@ fn needed(open: &[Value], configured: &[Configured], now: Timestamp) -> Vec<Stri
             field(row, "customer")
         );
         let (id, state) = (field(row, "id"), field(row, "state"));
-        let closes_soon =
-            whole(row, "units") > 0 && instant(row, "refusedFrom").is_some_and(|end| end <= now + CLOSES_SOON);
+        let closes_soon = is_at_risk(row) && instant(row, "refusedFrom").is_some_and(|end| end <= now + CLOSES_SOON);
         match state.as_str() {
             "BLOCKED" => needed.push(format!(
                 "{what}: blocked. {}. Mend it, then: outbill unblock {id} --reason …",
@@ -178,6 +178,11 @@ fn needed(open: &[Value], configured: &[Configured], now: Timestamp) -> Vec<Stri
             "IN_CONFLICT" | "CONNECTION_FAILING" | "CONFIGURATION_DISABLED" => {
                 needed.push(format!("{what}: {state}. {}", field(row, "wayOut")));
             }
+            "FROZEN" if !checks_cloudtrail(row, configured) => needed.push(format!(
+                "{what}: the table is a restored copy. {}. Then: outbill thaw {} --reason …",
+                field(row, "wayOut"),
+                field(row, "integrationConfigId")
+            )),
             _ if closes_soon => needed.push(format!(
                 "{what}: AWS refuses them from {}. {}. See: outbill pending",
                 time_in(row, "refusedFrom"),
@@ -226,15 +231,23 @@ fn needed(open: &[Value], configured: &[Configured], now: Timestamp) -> Vec<Stri
 
 /// Whether reconciliation will decide an entry, and has not had the time yet.
 fn is_decided_by_itself(row: &Value, configured: &[Configured], now: Timestamp) -> bool {
+    checks_cloudtrail(row, configured) && instant(row, "dtClaimed").is_some_and(|claimed| now < claimed + DECIDED_AFTER)
+}
+
+fn checks_cloudtrail(row: &Value, configured: &[Configured]) -> bool {
     let configuration = field(row, "integrationConfigId");
-    let checks = configured
+    configured
         .iter()
-        .any(|one| one.id() == configuration && one.checks_cloudtrail());
-    checks && instant(row, "dtClaimed").is_some_and(|claimed| now < claimed + DECIDED_AFTER)
+        .any(|one| one.id() == configuration && one.checks_cloudtrail())
+}
+
+/// Units that are owed, not accepted, and Outbill's to send.
+fn is_at_risk(row: &Value) -> bool {
+    whole(row, "units") > 0 && field(row, "state") != "SHADOW"
 }
 
 fn page(open: &[Value], configured: &[Configured], needed: &[String], screen: &Screen, now: Timestamp) -> String {
-    let at_risk: Vec<&Value> = open.iter().filter(|row| whole(row, "units") > 0).collect();
+    let at_risk: Vec<&Value> = open.iter().filter(|row| is_at_risk(row)).collect();
     let units: i64 = at_risk.iter().map(|row| whole(row, "units")).sum();
     let mut parts = vec![screen.verdict(
         &format!(
@@ -348,6 +361,9 @@ fn configurations_table(configured: &[Configured], screen: &Screen) -> String {
             let state = match (&one.disabled_because, one.is("authorized")) {
                 (Some(why), _) => format!("DISABLED: {why}"),
                 (None, false) => "no credential".to_owned(),
+                (None, true) if one.setting("marketplaceShadow").and_then(Value::as_bool) == Some(true) => {
+                    "shadow: sends nothing".to_owned()
+                }
                 (None, true) => "enabled".to_owned(),
             };
             let (day, outcome) = match &one.comparison {

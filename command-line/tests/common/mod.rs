@@ -189,6 +189,12 @@ impl Desk {
         self.sandbox().faults(faults).unwrap();
     }
 
+    /// The table is lost, and restored from a copy of this moment.
+    pub async fn restore_the_table(&self) {
+        let copy = self.sandbox().back_up().await.unwrap();
+        self.sandbox().restore(&copy).await.unwrap();
+    }
+
     /// The date where the clock stands.
     pub fn today(&self) -> String {
         self.sandbox().clock().now().strftime("%Y-%m-%d").to_string()

@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::{
 };
 use clap::Parser;
 use rust_decimal::Decimal;
-use sandbox::cost::{CostOptions, measure, prices, sheet::Sheet};
+use sandbox::cost::sheet::{ALARMS, FUNCTION_MEGABYTES, Sheet};
+use sandbox::cost::{CostOptions, measure, prices};
 use sandbox::options::{Arguments, Command};
 use sandbox::{Options, Sandbox, functions};
 
@@ -85,6 +86,24 @@ async fn counts_are_the_sandboxes_own_and_the_sums_add_up() {
         let line = sheet.lines.iter().find(|line| line.what == what).unwrap();
         let counted = line.per_thousand * Decimal::new(6, 3) + line.per_day;
         assert_eq!(counted.round_dp(9), units, "{what}");
+    }
+}
+
+#[test]
+fn the_sheet_has_what_the_template_has() {
+    let template = include_str!("../../../template.yaml");
+    let lines = |what: &str| template.lines().filter(|line| line.trim() == what).count() as u64;
+    assert_eq!(lines("Type: AWS::CloudWatch::Alarm"), ALARMS);
+    assert_eq!(lines("Type: AWS::CloudWatch::Dashboard"), 1);
+    assert_eq!(lines(&format!("MemorySize: {FUNCTION_MEGABYTES}")), 1);
+    for schedule in [
+        "cron(1 * * * ? *)",
+        "cron(41 * * * ? *)",
+        "cron(40 * * * ? *)",
+        "cron(0 11 * * ? *)",
+        "rate(1 minute)",
+    ] {
+        assert_eq!(lines(&format!("ScheduleExpression: {schedule}")), 1, "{schedule}");
     }
 }
 
