@@ -149,6 +149,39 @@ async fn an_api_that_does_not_answer_changed_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_reads_is_repeated_and_what_changes_is_sent_once() {
+    let desk = Desk::open().await;
+    desk.log_in().await.well();
+    let file = desk.config().join("outbill/profiles/default.json");
+    let mut kept: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let busy = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 18\r\n\r\n{\"message\":\"busy\"}";
+    for (answer, changes, code, reads) in [
+        (
+            busy,
+            "whether it was done is not known",
+            1,
+            "the API answered 503: busy",
+        ),
+        ("", "whether POST was done is not known", 5, "nothing was changed"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            "the API's answer is no JSON",
+            1,
+            "the API's answer is no page of a list",
+        ),
+    ] {
+        let server = common::Server::answering(answer).await;
+        kept["api"] = json!(server.address);
+        std::fs::write(&file, kept.to_string()).unwrap();
+        desk.run(&["replay", "some-run"]).await.failed(code, changes);
+        assert_eq!(server.requests(), 1, "{answer}");
+        desk.run(&["pending"]).await.failed(code, reads);
+        let repeats = if answer.contains("200") { 1 } else { 3 };
+        assert_eq!(server.requests(), 1 + repeats, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_understood_is_said_on_stderr() {
     let desk = Desk::open().await;
     desk.log_in().await.well();

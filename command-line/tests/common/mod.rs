@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::SignedDuration;
 use sandbox::seller::Seller;
 use sandbox::{AccessKey, Change, Fault, Options, Sandbox, functions};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 const BUYER: &str = "111122223333";
@@ -219,4 +222,34 @@ pub fn bill(version: u32, amount: &str) -> Value {
 pub fn closed_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// An HTTP server that answers every request alike, and closes the connection. Nothing to answer: it closes it at once.
+pub struct Server {
+    pub address: String,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Server {
+    pub async fn answering(answer: &'static str) -> Server {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = requests.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // What is asked fits in one read.
+                let mut request = [0; 8_192];
+                let read = stream.read(&mut request).await.unwrap_or_default();
+                counter.fetch_add(usize::from(read > 0), Ordering::SeqCst);
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Server { address, requests }
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
 }
