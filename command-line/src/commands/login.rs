@@ -205,7 +205,7 @@ mod tests {
         ] {
             let failure = address(bad).unwrap_err();
             assert_eq!(failure.code, crate::failure::MISUSED, "{bad}");
-            assert!(!failure.to_string().contains("word"), "{failure}");
+            assert!(!failure.to_string().contains("user:word"), "{failure}");
         }
     }
 }
