@@ -9,6 +9,9 @@ use crate::Finding;
 use crate::code::named;
 use crate::files::{TextFile, root};
 
+/// The package that knows Outbill from outside only.
+const COMMAND_LINE: &str = "outbill-command-line";
+
 /// A package of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
@@ -82,6 +85,14 @@ pub fn check(packages: &[Package]) -> Vec<Finding> {
             }
             if package.name == "outbill" && by_name.contains_key(dependency.as_str()) {
                 refuse(format!("depends on `{dependency}`: the shared crate stands alone"));
+            }
+        }
+        for dependency in package.dependencies.iter().filter(|_| package.name == COMMAND_LINE) {
+            let is_ours = by_name.contains_key(dependency.as_str()) && dependency != "sandbox";
+            if is_ours || dependency.starts_with("aws") {
+                refuse(format!(
+                    "depends on `{dependency}`: the command line speaks the HTTP API and nothing else; its tests may have the sandbox"
+                ));
             }
         }
         if package.name == "marketplace" && reaches(&by_name, "marketplace", "outbill") {
@@ -166,6 +177,11 @@ mod tests {
             package("bill-dispatch", "functions/bill-dispatch", &["outbill"]),
             package("rules", "tests/rules", &["outbill"]),
             package("marketplace", "tests/marketplace", &["rules"]),
+            package(
+                COMMAND_LINE,
+                "command-line",
+                &["clap", "sandbox", "outbill", "aws-config"],
+            ),
         ];
         let expect = [
             ("shared/Cargo.toml", "depends on `api`"),
@@ -173,6 +189,8 @@ mod tests {
             ("shared/Cargo.toml", "depends on `lambda_runtime`"),
             ("functions/api/Cargo.toml", "depends on `bill-dispatch`"),
             ("tests/marketplace/Cargo.toml", "depends on `outbill`, directly or not"),
+            ("command-line/Cargo.toml", "depends on `aws-config`"),
+            ("command-line/Cargo.toml", "depends on `outbill`"),
         ];
         assert_eq!(
             rules(&packages),

@@ -31,7 +31,7 @@ fn the_shared_crate_names_no_lambda_crate() {
 #[test]
 fn packages_depend_in_one_direction() {
     let packages = packages::read().unwrap();
-    for name in ["outbill", "bill-dispatch", "api", "marketplace"] {
+    for name in ["outbill", "bill-dispatch", "api", "marketplace", "outbill-command-line"] {
         assert!(packages.iter().any(|package| package.name == name), "no package {name}");
     }
     pass(&packages::check(&packages));

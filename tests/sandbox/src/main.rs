@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use sandbox::demo::{self, Verdict};
 use sandbox::options::{Arguments, Command, parse};
-use sandbox::{Sandbox, access_key, functions, load};
+use sandbox::{Sandbox, access_key, cost, functions, load};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -20,16 +20,13 @@ async fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("OUTBILL_LOG")
-                // A condition that fails is an answer to Outbill; the engine warns of each.
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,dynoxide=error")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    // What is counted by `cost` is not shown.
+    if !matches!(arguments.command, Some(Command::Cost(_))) {
+        show_log();
+    }
     let ended = match &arguments.command {
         Some(Command::Load(options)) => load::run(options).await.map(End::of),
+        Some(Command::Cost(options)) => cost::run(options).await.map(End::of),
         Some(Command::AccessKey(options)) => access_key::run(options).await.map(|()| End::Well),
         None => run(&arguments).await,
     };
@@ -41,6 +38,17 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn show_log() {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("OUTBILL_LOG")
+                // A condition that fails is an answer to Outbill; the engine warns of each.
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,dynoxide=error")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// What the program says in the end.

@@ -1,6 +1,7 @@
 //! What CloudWatch makes of lines in embedded metric format.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -32,6 +33,8 @@ pub struct Series {
 #[derive(Debug, Default)]
 pub struct CloudWatch {
     series: Mutex<BTreeMap<(String, String, Dimensions), Series>>,
+    lines: AtomicU64,
+    bytes: AtomicU64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,6 +62,9 @@ struct Definition {
 impl CloudWatch {
     /// Takes a line of a log; one that is no metric is passed over. Errors: what CloudWatch would not take, which it drops without a word.
     pub fn read(&self, line: &str) -> Result<(), String> {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+        // Its end is a byte of the log as well.
+        self.bytes.fetch_add(line.len() as u64 + 1, Ordering::Relaxed);
         let told = |what: &str| format!("{what}: {line}");
         let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
             return Ok(());
@@ -90,6 +96,11 @@ impl CloudWatch {
             }
         }
         Ok(())
+    }
+
+    /// Lines that were read, and their bytes.
+    pub fn logged(&self) -> (u64, u64) {
+        (self.lines.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
     /// All that was sent.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::access_key::AccessKeyOptions;
 use crate::aws::Latency;
+use crate::cost::CostOptions;
 use crate::load::LoadOptions;
 
 /// The port of the API unless another is given.
@@ -72,6 +73,8 @@ pub struct Arguments {
 pub enum Command {
     /// Send many bills at once, with and without faults, and check that each is metered exactly
     Load(LoadOptions),
+    /// Play a seller's day and say what it costs at AWS
+    Cost(CostOptions),
     /// Make one more access key in the sandbox that is running
     AccessKey(AccessKeyOptions),
 }
@@ -160,6 +163,8 @@ mod tests {
             &["load", "--faults", "0.9"],
             &["load", "--bills", "0"],
             &["--once", "load"],
+            &["cost", "--recalculations", "5"],
+            &["cost", "--price", "sqs=1"],
         ] {
             let (line, code) = read(arguments).unwrap_err();
             assert_eq!((line.lines().count(), code), (1, 2), "{line}");

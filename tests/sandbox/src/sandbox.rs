@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use crate::aws::{self, Aws, Engine, EngineError, WireError, queue_url};
 use crate::backup::{self, Backup};
 use crate::clock::Clock;
+use crate::consumption::Consumption;
 use crate::controls::{self, Controls};
 use crate::faults::{Fault, FaultError, Faults};
 use crate::holdings::{AccessKey, Change, Mail};
@@ -114,6 +115,7 @@ pub struct Shared {
     pub(crate) world: Arc<World>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) consumption: Arc<Consumption>,
     pub(crate) cloudwatch: Arc<CloudWatch>,
     pub(crate) addresses: Addresses,
     pub(crate) access_key: AccessKey,
@@ -225,6 +227,7 @@ impl Sandbox {
         let database = options.data.map(|folder| folder.join("dynamodb.sqlite"));
         let engine = Engine::start(database.as_deref()).await?;
         let (faults, requests) = (Arc::new(Faults::default()), Arc::new(Requests::default()));
+        let consumption = Arc::new(Consumption::default());
         let aws = Server::start(
             aws.0,
             aws.1,
@@ -232,6 +235,7 @@ impl Sandbox {
                 world: world.clone(),
                 faults: faults.clone(),
                 requests: requests.clone(),
+                consumption: consumption.clone(),
                 engine: engine.client(),
                 own_url: addresses.aws.clone(),
                 latency: options.latency,
@@ -254,6 +258,7 @@ impl Sandbox {
             world: world.clone(),
             faults,
             requests,
+            consumption,
             cloudwatch,
             addresses,
             access_key,
@@ -311,6 +316,12 @@ impl Sandbox {
     /// Calls by service and action.
     pub fn requests(&self) -> Counts {
         self.shared.requests.counts()
+    }
+
+    /// What DynamoDB consumes is counted from now on.
+    pub fn consumption(&self) -> &Consumption {
+        self.shared.consumption.switch_on();
+        &self.shared.consumption
     }
 
     /// Begins counting calls anew.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, DATE};
 use axum::http::request::Parts;
@@ -35,6 +35,7 @@ pub use metering::Thoroughness;
 pub use sqs::{MESSAGE_BYTES_MAX, check_size, queue_arn, queue_url, system_attributes};
 pub use wire::WireError;
 
+use crate::consumption::{self, Consumption};
 use crate::faults::{FaultKind, Faults, Service};
 use crate::m3ter::{self, Wanted};
 use crate::requests::Requests;
@@ -81,6 +82,8 @@ pub struct Aws {
     pub faults: Arc<Faults>,
     /// What was called.
     pub requests: Arc<Requests>,
+    /// What DynamoDB consumes.
+    pub consumption: Arc<Consumption>,
     /// DynamoDB.
     pub engine: EngineClient,
     /// The address of all stand-ins, for queue URLs.
@@ -268,6 +271,17 @@ pub fn refusal(service: Service, refused: Refused, body: &[u8]) -> Response {
 
 async fn effect(aws: &Aws, asked: &Asked, parts: &Parts, body: Bytes, thoroughness: Thoroughness) -> Response {
     match asked {
+        Asked::DynamoDb(action) if aws.consumption.is_on() && consumption::is_on_items(action) => {
+            let asking = consumption::asking(&body);
+            let (head, answer) = aws.engine.forward(&parts.headers, asking).await.into_parts();
+            match to_bytes(answer, BODY_BYTES_MAX).await {
+                Ok(answer) => {
+                    aws.consumption.note(action, &body, head.status.is_success(), &answer);
+                    Response::from_parts(head, Body::from(answer))
+                }
+                Err(_) => lost(),
+            }
+        }
         Asked::DynamoDb(_) => aws.engine.forward(&parts.headers, body).await,
         _ => stand_in(&aws.world, &aws.own_url, asked, parts, &body, thoroughness),
     }

@@ -6,7 +6,7 @@
 //!
 //! The same work is done twice in one process, so that the two columns can be compared: first calmly, then with [`Weather`] until all is billed.
 
-mod plan;
+pub(crate) mod plan;
 mod print;
 
 use std::collections::BTreeMap;
@@ -112,7 +112,7 @@ async fn pass(plan: &Plan, weather: Weather, name: &str) -> Result<Pass, Box<dyn
         ..Options::for_tests()
     };
     let sandbox = Sandbox::start(options, functions::build).await?;
-    set_up(&sandbox, plan, name).await?;
+    set_up(&sandbox, plan, name, json!({})).await?;
     let watch = Watch::start(&sandbox, plan, name);
     sandbox.clear_requests();
     sandbox.shared.faults.set_weather(weather);
@@ -148,14 +148,20 @@ async fn pass(plan: &Plan, weather: Weather, name: &str) -> Result<Pass, Box<dyn
     Ok(pass)
 }
 
-/// A configuration, and mappings of all products and buyers, through the API as a seller would make them.
-async fn set_up(sandbox: &Sandbox, plan: &Plan, name: &str) -> Result<(), crate::seller::CallError> {
+/// A configuration with these settings more, and mappings of all products and buyers, through the API as a seller would make them.
+pub(crate) async fn set_up(
+    sandbox: &Sandbox,
+    plan: &Plan,
+    name: &str,
+    mut settings: Value,
+) -> Result<(), crate::seller::CallError> {
+    settings["splitUsageLineItems"] = json!("ITEM_PER_PRODUCT");
     let seller = Seller::log_in(&sandbox.addresses().api, sandbox.access_key()).await?;
     let credential = json!({ "type": "AWS_INTEGRATION", "destination": "AWS", "name": "the functions' own role" });
     let credential = seller.post("integrationcredentials", &credential).await?;
     let configuration = json!({
         "entityType": "Bill", "destination": "AWS", "name": "AWS Marketplace", "integrationCredentialsId": credential["id"],
-        "configData": { "splitUsageLineItems": "ITEM_PER_PRODUCT" },
+        "configData": settings,
     });
     seller.post("integrationconfigs", &configuration).await?;
     let mappings = plan.mappings();
@@ -267,7 +273,7 @@ impl Watch {
     }
 }
 
-fn bar(length: u64, name: &str) -> ProgressBar {
+pub(crate) fn bar(length: u64, name: &str) -> ProgressBar {
     let bar = ProgressBar::new(length);
     let style = "{msg} {bar:30} {pos}/{len}, {elapsed}";
     bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));

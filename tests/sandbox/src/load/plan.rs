@@ -1,6 +1,7 @@
 //! What is sent, and what must be billed for it.
 
 use fastrand::Rng;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::LoadOptions;
@@ -11,13 +12,15 @@ const PRODUCT_CODE: &str = "3mgmp9q6okn47u0rgmzzjdi9k";
 const BILLS_PER_BUYER: u32 = 2;
 /// Every so manieth buyer's bills are recalculated.
 const RECALCULATED_OF: u32 = 10;
+/// Cents by which each further version of a bill grows.
+const GROWTH_CENTS: i64 = 1_009;
 /// Every so manieth message comes twice.
 const REPEATED_OF: u32 = 20;
 
 /// The work, said by numbers: bill `b` belongs to buyer `b / 2`.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) bills: u32,
+pub(crate) struct Plan {
+    pub(crate) bills: u32,
     pub(super) buyers: u32,
     pub(super) dimensions: u16,
     pub(super) recalculated: u32,
@@ -32,7 +35,7 @@ enum Version {
 }
 
 impl Plan {
-    pub(super) fn new(options: &LoadOptions) -> Plan {
+    pub(crate) fn new(options: &LoadOptions) -> Plan {
         let mut plan = Plan {
             bills: options.bills,
             buyers: options.bills.div_ceil(BILLS_PER_BUYER),
@@ -110,9 +113,42 @@ impl Plan {
     }
 
     fn body(&self, key: &AccessKey, bill: u32, version: Version) -> String {
+        let number = match version {
+            Version::First => 1,
+            Version::Second => 2,
+        };
+        let bill = self.document(bill, number, |dimension| self.cents(bill, dimension, version));
+        json!({ "orgId": key.org_id, "bill": bill }).to_string()
+    }
+
+    /// A bill that grows with each version, from 1 on, as m3ter holds it: its id and itself.
+    pub(crate) fn grown(&self, organization: &str, bill: u32, version: u32, now: Timestamp) -> (String, Value) {
+        let mut document = self.document(bill, version, |dimension| self.grown_cents(bill, dimension, version));
+        document["orgId"] = json!(organization);
+        document["billDate"] = json!("2025-06-01");
+        document["dtLastModified"] = json!(now);
+        (bill_id(bill), document)
+    }
+
+    /// Units of all bills at a version of [`Plan::grown`].
+    pub(crate) fn grown_units(&self, version: u32) -> i64 {
+        let dimensions = 0..self.dimensions;
+        let of_bill = |bill| {
+            dimensions
+                .clone()
+                .map(move |dimension| self.grown_cents(bill, dimension, version))
+        };
+        (0..self.bills).flat_map(of_bill).sum()
+    }
+
+    fn grown_cents(&self, bill: u32, dimension: u16, version: u32) -> i64 {
+        self.cents(bill, dimension, Version::First) + i64::from(version.saturating_sub(1)) * GROWTH_CENTS
+    }
+
+    fn document(&self, bill: u32, version: u32, cents: impl Fn(u16) -> i64) -> Value {
         let lines: Vec<Value> = (0..self.dimensions)
             .map(|dimension| {
-                let cents = self.cents(bill, dimension, version);
+                let cents = cents(dimension);
                 // The text of a JSON number: no float ever holds it.
                 let amount: Value = serde_json::from_str(&format!("{}.{:02}", cents / 100, cents % 100)).unwrap_or_default();
                 json!({
@@ -120,15 +156,10 @@ impl Plan {
                 })
             })
             .collect();
-        let version = match version {
-            Version::First => 1,
-            Version::Second => 2,
-        };
-        let bill = json!({
-            "id": format!("bill-{bill}"), "accountId": account(bill / BILLS_PER_BUYER), "version": version, "currency": "USD",
+        json!({
+            "id": bill_id(bill), "accountId": account(bill / BILLS_PER_BUYER), "version": version, "currency": "USD",
             "startDate": "2025-06-01", "endDateTimeUTC": "2025-07-01T00:00:00Z", "lineItems": lines,
-        });
-        json!({ "orgId": key.org_id, "bill": bill }).to_string()
+        })
     }
 
     /// An amount of its own for each bill and dimension. A buyer's bills are recalculated in one direction.
@@ -137,7 +168,9 @@ impl Plan {
         let first = i64::from(Rng::with_seed(self.seed ^ place.wrapping_mul(0x9E37_79B9_7F4A_7C15)).u32(100..100_000));
         let buyer = bill / BILLS_PER_BUYER;
         match version {
-            Version::Second if is_recalculated(buyer) && (buyer / RECALCULATED_OF).is_multiple_of(2) => first + 1_009,
+            Version::Second if is_recalculated(buyer) && (buyer / RECALCULATED_OF).is_multiple_of(2) => {
+                first + GROWTH_CENTS
+            }
             Version::Second if is_recalculated(buyer) => first - 97,
             Version::First | Version::Second => first,
         }
@@ -146,6 +179,10 @@ impl Plan {
 
 fn is_recalculated(buyer: u32) -> bool {
     buyer.is_multiple_of(RECALCULATED_OF)
+}
+
+fn bill_id(bill: u32) -> String {
+    format!("bill-{bill}")
 }
 
 fn account(buyer: u32) -> String {
