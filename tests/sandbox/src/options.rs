@@ -25,6 +25,8 @@ pub struct Options {
     pub start_at: Option<Timestamp>,
     /// How many batches are handled at once; one keeps the queue's order.
     pub workers: usize,
+    /// The template whose policies the functions have; absent: the deployed one.
+    pub template: Option<String>,
 }
 
 impl Options {
@@ -36,6 +38,7 @@ impl Options {
             latency: Latency::None,
             start_at: None,
             workers: 1,
+            template: None,
         }
     }
 }
@@ -89,6 +92,7 @@ impl Arguments {
                 crate::demo::STARTS_AT.parse().ok()
             },
             workers: 1,
+            template: None,
         }
     }
 }

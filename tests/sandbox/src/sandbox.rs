@@ -1,5 +1,6 @@
 //! Starts everything and holds it.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::io;
@@ -9,8 +10,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use marketplace::Marketplace;
+use permissions::Grant;
 use tokio::net::TcpListener;
 
+use crate::authorization::{Authorization, Denial, Function};
 use crate::aws::{self, Aws, Engine, EngineError, WireError, queue_url};
 use crate::backup::{self, Backup};
 use crate::clock::Clock;
@@ -60,6 +63,9 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The template's policies cannot be read.
+    #[error("what the functions may do cannot be read from the template")]
+    Template(#[from] permissions::TemplateError),
     /// The functions cannot be built.
     #[error("the functions do not start")]
     Functions(#[source] BuildError),
@@ -115,6 +121,7 @@ pub struct Shared {
     pub(crate) faults: Arc<Faults>,
     pub(crate) requests: Arc<Requests>,
     pub(crate) cloudwatch: Arc<CloudWatch>,
+    pub(crate) authorization: Arc<Authorization>,
     pub(crate) addresses: Addresses,
     pub(crate) access_key: AccessKey,
     pub(crate) reconcile: Reconcile,
@@ -208,6 +215,7 @@ impl Sandbox {
     where
         F: Future<Output = Result<Functions, BuildError>>,
     {
+        let authorization = Arc::new(Authorization::new(options.template.as_deref())?);
         let start_at = options.start_at.unwrap_or_else(whole_second_now);
         let lock = options.data.as_deref().map(lock_folder).transpose()?;
         let world = Arc::new(match &options.data {
@@ -232,6 +240,7 @@ impl Sandbox {
                 world: world.clone(),
                 faults: faults.clone(),
                 requests: requests.clone(),
+                authorization: authorization.clone(),
                 engine: engine.client(),
                 own_url: addresses.aws.clone(),
                 latency: options.latency,
@@ -255,6 +264,7 @@ impl Sandbox {
             faults,
             requests,
             cloudwatch,
+            authorization,
             addresses,
             access_key,
             reconcile: functions.reconcile,
@@ -311,6 +321,16 @@ impl Sandbox {
     /// Calls by service and action.
     pub fn requests(&self) -> Counts {
         self.shared.requests.counts()
+    }
+
+    /// Requests of functions that the template's policies denied, oldest first.
+    pub fn denials(&self) -> Vec<Denial> {
+        self.shared.authorization.denials()
+    }
+
+    /// What the template's policies give and no request has used since the start.
+    pub fn unused_grants(&self) -> BTreeSet<(Function, Grant)> {
+        self.shared.authorization.unused()
     }
 
     /// Begins counting calls anew.
