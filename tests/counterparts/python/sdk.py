@@ -84,7 +84,7 @@ def credentials():
     role = raw(
         "post",
         "integrationcredentials",
-        {"type": "AWS_INTEGRATION", "destination": "Aws", "accountId": "123456789012", "roleName": "Metering"},
+        {"type": "AWS_INTEGRATION", "destination": "Aws", "accountId": "123456789012", "roleName": "OutbillMetering"},
     )
     assert role["version"] == 1 and role["externalId"] and "externalId" not in own, (role, own)
     path = f"integrationcredentials/{role['id']}"
@@ -96,7 +96,7 @@ def credentials():
             "type": "AWS_INTEGRATION",
             "name": "metering",
             "accountId": "123456789012",
-            "roleName": "Metering2",
+            "roleName": "OutbillMetering2",
             "version": 1,
         },
     )

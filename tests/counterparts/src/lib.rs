@@ -16,6 +16,8 @@ use sha2::{Digest, Sha256};
 pub const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 /// The same for AWS SAM and cfn-lint, which want other versions of some.
 pub const SAM_REQUIREMENTS: &str = include_str!("../python/sam-requirements.txt");
+/// The same for an emulator of AWS.
+pub const MINISTACK_REQUIREMENTS: &str = include_str!("../python/ministack-requirements.txt");
 
 /// A Python with what `requirements` list; `folder` is where it is made if it is not there.
 pub fn python(folder: &Path, requirements: &str) -> anyhow::Result<PathBuf> {

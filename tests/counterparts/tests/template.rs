@@ -45,6 +45,19 @@ fn sam_and_cfn_lint_find_nothing_wrong() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Both stages of `samconfig.toml` are read: each asks for the lint, without which SAM says that it looked at the basics only.
+#[test]
+fn every_stage_validates() -> anyhow::Result<()> {
+    let stages = concat!(env!("CARGO_MANIFEST_DIR"), "/../../samconfig.toml");
+    for stage in ["default", "production"] {
+        let arguments = ["validate", "--config-file", stages, "--config-env", stage, "--template"];
+        let output = run("sam", &arguments, &template())?;
+        let said = said(&output);
+        assert!(output.status.success() && !said.contains("basic"), "{stage}: {said}");
+    }
+    Ok(())
+}
+
 #[test]
 fn they_would_find_a_mistake() -> anyhow::Result<()> {
     let written = std::fs::read_to_string(template())?;

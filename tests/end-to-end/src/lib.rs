@@ -9,6 +9,7 @@ pub mod bill;
 mod copy;
 pub mod logs;
 pub mod message;
+pub mod programs;
 mod run;
 pub mod scene;
 pub mod set_up;

@@ -556,10 +556,12 @@ impl Scene {
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
-    /// The end of every test: nothing is under way, all laws hold at rest, and nothing secret was logged.
+    /// The end of every test: nothing is under way, all laws hold at rest, nothing secret was logged, and no policy denied anything.
     pub async fn end(mut self) {
         let told = logs::lines_with(&self.never_logged());
         assert!(told.is_empty(), "{told:#?}");
+        let denied = self.sandbox.denials();
+        assert!(denied.is_empty(), "{denied:#?}");
         self.heal();
         self.rest().await;
         self.look(Rest::Quiet).await;

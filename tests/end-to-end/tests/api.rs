@@ -44,7 +44,7 @@ fn outcomes(steps: &[(String, String, String)]) -> Vec<(&str, &str)> {
 #[tokio::test]
 async fn a_credential_is_tried_and_what_is_missing_is_said() {
     let scene = Scene::ready().await;
-    let role = json!({"type": "AWS_INTEGRATION", "accountId": "444455556666", "roleName": "Metering"});
+    let role = json!({"type": "AWS_INTEGRATION", "accountId": "444455556666", "roleName": "OutbillMetering"});
     let made = scene.seller.post("integrationcredentials", &role).await.unwrap();
     let billed_before = scene.billed();
 
@@ -52,7 +52,7 @@ async fn a_credential_is_tried_and_what_is_missing_is_said() {
     assert!(good, "{steps:?}");
     assert_eq!(outcomes(&steps), [("assume", "GOOD"), ("metering", "GOOD")]);
     assert!(
-        steps[0].2.contains("arn:aws:iam::444455556666:role/Metering"),
+        steps[0].2.contains("arn:aws:iam::444455556666:role/OutbillMetering"),
         "{steps:?}"
     );
     assert_eq!(scene.billed(), billed_before, "a check sends no usage");
@@ -63,7 +63,7 @@ async fn a_credential_is_tried_and_what_is_missing_is_said() {
     assert!(!good);
     assert_eq!(outcomes(&steps), [("assume", "MISSING")]);
     for hint in [
-        "arn:aws:iam::444455556666:role/Metering",
+        "arn:aws:iam::444455556666:role/OutbillMetering",
         "trust policy",
         "sts:ExternalId",
         "MeteringRoleName",
@@ -100,7 +100,7 @@ async fn a_change_whose_answer_is_lost_is_made_once() {
     let scene = Scene::start().await;
     let seller = &scene.seller;
     let configuration = json!({"entityType": "Bill", "destination": "AWS", "configData": per_bill()});
-    let credential = json!({"type": "AWS_INTEGRATION", "accountId": "444455556666", "roleName": "Metering"});
+    let credential = json!({"type": "AWS_INTEGRATION", "accountId": "444455556666", "roleName": "OutbillMetering"});
     let mapping = json!({
         "m3terEntity": "Account", "m3terId": "a1", "externalSystem": "AWS", "externalTable": "Customer",
         "externalId": "123456789012",

@@ -13,7 +13,7 @@ const NAME: &str = "Acme Rockets and Anvils";
 #[tokio::test]
 async fn nothing_secret_is_logged_whatever_goes_wrong() {
     let mut scene = Scene::ready().await;
-    let role = json!({"type": "AWS_INTEGRATION", "accountId": "444455556666", "roleName": "Metering"});
+    let role = json!({"type": "AWS_INTEGRATION", "accountId": "444455556666", "roleName": "OutbillMetering"});
     let credential = scene.seller.post("integrationcredentials", &role).await.unwrap();
     let external_id = credential["externalId"].as_str().unwrap().to_owned();
     let check = format!("integrationcredentials/{}/check", credential["id"].as_str().unwrap());

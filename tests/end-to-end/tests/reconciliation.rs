@@ -8,7 +8,7 @@ const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
 const DAY: &str = "2025-06-10";
 const OTHER_AWS_ACCOUNT: &str = "222233334444";
-const LAKE: &str = "8c3d1f4e-0000-4000-8000-123456789abc";
+const LAKE: &str = sandbox::functions::EVENT_DATA_STORE;
 
 fn june(version: i64, amount: &str) -> Bill {
     bill("june", ACME, version).of(amount)

@@ -12,6 +12,7 @@ use outbill::effects::table;
 use outbill::values::ids::OrganizationId;
 use outbill::{Environment, Outbill};
 
+use crate::authorization::Function;
 use crate::holdings::AccessKey;
 use crate::seam::{BuildError, Functions, Surroundings};
 
@@ -19,9 +20,14 @@ use crate::seam::{BuildError, Functions, Surroundings};
 pub const TABLE: &str = "outbill";
 /// The region that the functions run in.
 pub const REGION: &str = "us-east-1";
-const SECRET_PREFIX: &str = "outbill/";
+/// What the names of secrets start with.
+pub const SECRET_PREFIX: &str = "outbill/";
 /// The sender of mails; the stand-in delivers to the outbox.
-const ALERT_SENDER: &str = "outbill@seller.example";
+pub const ALERT_SENDER: &str = "outbill@seller.example";
+/// The roles that the stack's parameter `MeteringRoleName` lets the functions assume.
+pub const METERING_ROLES: &str = "OutbillMetering*";
+/// The id of the event data store that the stack's parameter `EventDataStoreArn` names.
+pub const EVENT_DATA_STORE: &str = "8c3d1f4e-0000-4000-8000-123456789abc";
 /// Keys of the seller's account that the stand-ins know; nothing checks their signatures.
 const ACCESS_KEY_ID: &str = "AKIASANDBOXSELLER000";
 const SECRET_ACCESS_KEY: &str = "sandbox";
@@ -39,14 +45,23 @@ pub fn environment(surroundings: &Surroundings) -> Environment {
 }
 
 /// The SDK's configuration as the SDK's own variables would make it, without touching this process's variables: many sandboxes may run in
-/// one test program.
+/// one test program. It signs as the operator, who may do everything.
 pub async fn sdk(aws_endpoint_url: &str, region: &str) -> SdkConfig {
+    sdk_with(aws_endpoint_url, region, ACCESS_KEY_ID).await
+}
+
+/// The same with a function's own access key, which may do what the template lets that function do.
+pub async fn sdk_of(function: Function, aws_endpoint_url: &str, region: &str) -> SdkConfig {
+    sdk_with(aws_endpoint_url, region, function.access_key_id()).await
+}
+
+async fn sdk_with(aws_endpoint_url: &str, region: &str, access_key_id: &str) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .endpoint_url(aws_endpoint_url)
         .region(Region::new(region.to_owned()))
         .credentials_provider(Credentials::new(
-            ACCESS_KEY_ID,
+            access_key_id,
             SECRET_ACCESS_KEY,
             None,
             None,
@@ -58,9 +73,10 @@ pub async fn sdk(aws_endpoint_url: &str, region: &str) -> SdkConfig {
 
 /// Makes what a deployment has, where it is not there yet, and the functions around it.
 pub async fn build(surroundings: Surroundings) -> Result<Functions, BuildError> {
-    let sdk = sdk(&surroundings.aws_endpoint_url, &surroundings.region).await;
-    make_table(&sdk).await?;
+    let operator = sdk(&surroundings.aws_endpoint_url, &surroundings.region).await;
+    make_table(&operator).await?;
     let environment = environment(&surroundings);
+    make_secrets(&Outbill::connect(&operator, &environment), &surroundings).await?;
     let cloudwatch = surroundings.cloudwatch.clone();
     let output = move |line: &str| {
         // CloudWatch drops what it cannot read without a word; here it is said.
@@ -68,17 +84,21 @@ pub async fn build(surroundings: Surroundings) -> Result<Functions, BuildError> 
             tracing::error!(error, "a line that CloudWatch would make no metric of");
         }
     };
-    let outbill = Outbill {
-        metrics: Metrics::new(&environment.secret_prefix, Arc::new(output)),
-        ..Outbill::connect(&sdk, &environment)
+    let metrics = Metrics::new(&environment.secret_prefix, Arc::new(output));
+    let connect = async |function: Function| {
+        let sdk = sdk_of(function, &surroundings.aws_endpoint_url, &surroundings.region).await;
+        Outbill {
+            metrics: metrics.clone(),
+            ..Outbill::connect(&sdk, &environment)
+        }
     };
-    make_secrets(&outbill, &surroundings).await?;
+    let dispatches = connect(Function::BillDispatch).await;
+    let reconciles = connect(Function::Reconcile).await;
     let clock = surroundings.clock.clone();
-    let reconciles = outbill.clone();
-    let api = api::router(outbill.clone(), Arc::new(move || clock.now()));
+    let api = api::router(connect(Function::Api).await, Arc::new(move || clock.now()));
     Ok(Functions {
         dispatch: Arc::new(move |event, now| {
-            let outbill = outbill.clone();
+            let outbill = dispatches.clone();
             async move { bill_dispatch::handle(&outbill, event, now).await }.boxed()
         }),
         reconcile: Arc::new(move |event, now| {

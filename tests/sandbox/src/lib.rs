@@ -6,10 +6,11 @@
 //!
 //! In the order in which things depend on each other: the [`clock`]; what the stand-ins
 //! [hold](holdings) and the [`journal`] that keeps it; the [`world`] that puts both under one lock;
-//! the [AWS services](aws) and [`m3ter`]; the [event source](queue) and the [`schedules`]; the
+//! what the template lets each function do ([`authorization`]); the [AWS services](aws) and [`m3ter`]; the [event source](queue) and the [`schedules`]; the
 //! [`controls`] and the [`page`].
 
 pub mod access_key;
+pub mod authorization;
 pub mod aws;
 pub mod backup;
 pub mod clock;
@@ -39,6 +40,7 @@ pub mod seller;
 pub mod serve;
 pub mod world;
 
+pub use authorization::{Denial, Function};
 pub use clock::Clock;
 pub use faults::{Fault, FaultError, FaultKind, Service};
 pub use holdings::{AccessKey, Change, Mail};

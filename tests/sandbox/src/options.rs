@@ -26,6 +26,8 @@ pub struct Options {
     pub start_at: Option<Timestamp>,
     /// How many batches are handled at once; one keeps the queue's order.
     pub workers: usize,
+    /// The template whose policies the functions have; absent: the deployed one.
+    pub template: Option<String>,
 }
 
 impl Options {
@@ -37,6 +39,7 @@ impl Options {
             latency: Latency::None,
             start_at: None,
             workers: 1,
+            template: None,
         }
     }
 }
@@ -92,6 +95,7 @@ impl Arguments {
                 crate::demo::STARTS_AT.parse().ok()
             },
             workers: 1,
+            template: None,
         }
     }
 }

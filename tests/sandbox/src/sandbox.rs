@@ -1,5 +1,6 @@
 //! Starts everything and holds it.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::future::Future;
 use std::io;
@@ -9,8 +10,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use marketplace::Marketplace;
+use permissions::Grant;
 use tokio::net::TcpListener;
 
+use crate::authorization::{Authorization, Denial, Function};
 use crate::aws::{self, Aws, Engine, EngineError, WireError, queue_url};
 use crate::backup::{self, Backup};
 use crate::clock::Clock;
@@ -61,6 +64,9 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The template's policies cannot be read.
+    #[error("what the functions may do cannot be read from the template")]
+    Template(#[from] permissions::TemplateError),
     /// The functions cannot be built.
     #[error("the functions do not start")]
     Functions(#[source] BuildError),
@@ -117,6 +123,7 @@ pub struct Shared {
     pub(crate) requests: Arc<Requests>,
     pub(crate) consumption: Arc<Consumption>,
     pub(crate) cloudwatch: Arc<CloudWatch>,
+    pub(crate) authorization: Arc<Authorization>,
     pub(crate) addresses: Addresses,
     pub(crate) access_key: AccessKey,
     pub(crate) reconcile: Reconcile,
@@ -210,6 +217,7 @@ impl Sandbox {
     where
         F: Future<Output = Result<Functions, BuildError>>,
     {
+        let authorization = Arc::new(Authorization::new(options.template.as_deref())?);
         let start_at = options.start_at.unwrap_or_else(whole_second_now);
         let lock = options.data.as_deref().map(lock_folder).transpose()?;
         let world = Arc::new(match &options.data {
@@ -236,6 +244,7 @@ impl Sandbox {
                 faults: faults.clone(),
                 requests: requests.clone(),
                 consumption: consumption.clone(),
+                authorization: authorization.clone(),
                 engine: engine.client(),
                 own_url: addresses.aws.clone(),
                 latency: options.latency,
@@ -260,6 +269,7 @@ impl Sandbox {
             requests,
             consumption,
             cloudwatch,
+            authorization,
             addresses,
             access_key,
             reconcile: functions.reconcile,
@@ -322,6 +332,16 @@ impl Sandbox {
     pub fn consumption(&self) -> &Consumption {
         self.shared.consumption.switch_on();
         &self.shared.consumption
+    }
+
+    /// Requests of functions that the template's policies denied, oldest first.
+    pub fn denials(&self) -> Vec<Denial> {
+        self.shared.authorization.denials()
+    }
+
+    /// What the template's policies give and no request has used since the start.
+    pub fn unused_grants(&self) -> BTreeSet<(Function, Grant)> {
+        self.shared.authorization.unused()
     }
 
     /// Begins counting calls anew.

@@ -1,13 +1,14 @@
 //! All AWS services behind one address, told apart by target, path or form.
 //!
 //! A request goes through the same gate whatever the service: it is counted, it waits if latency
-//! is on, a fault may take it, and only then the stand-in answers.
+//! is on, a function that may not ask is denied, a fault may take it, and only then the stand-in answers.
 
 mod checksums;
 mod cloudtrail;
 mod dynamodb;
 mod identity;
 mod metering;
+mod needs;
 mod secretsmanager;
 mod ses;
 mod sqs;
@@ -35,6 +36,7 @@ pub use metering::Thoroughness;
 pub use sqs::{MESSAGE_BYTES_MAX, check_size, queue_arn, queue_url, system_attributes};
 pub use wire::WireError;
 
+use crate::authorization::{Authorization, Function};
 use crate::consumption::{self, Consumption};
 use crate::faults::{FaultKind, Faults, Service};
 use crate::m3ter::{self, Wanted};
@@ -84,6 +86,8 @@ pub struct Aws {
     pub requests: Arc<Requests>,
     /// What DynamoDB consumes.
     pub consumption: Arc<Consumption>,
+    /// Who may do what.
+    pub authorization: Arc<Authorization>,
     /// DynamoDB.
     pub engine: EngineClient,
     /// The address of all stand-ins, for queue URLs.
@@ -220,6 +224,9 @@ async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
     if let Some(latency) = aws.latency.of(service) {
         tokio::time::sleep(latency).await;
     }
+    if let Some(denied) = denied(aws, &asked, parts, &body) {
+        return denied;
+    }
     match aws.faults.hit(service, asked.action()) {
         None => effect(aws, &asked, parts, body, Thoroughness::Whole).await,
         Some(FaultKind::Unprocessed) => effect(aws, &asked, parts, body, Thoroughness::Partial).await,
@@ -241,6 +248,16 @@ async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
         Some(FaultKind::UnmodelledError) => refusal(service, Refused::UnmodelledError, &body),
         Some(FaultKind::AccessDenied) => refusal(service, Refused::AccessDenied, &body),
     }
+}
+
+/// Denies what the policies of the function that asks do not allow, in the words of IAM.
+fn denied(aws: &Aws, asked: &Asked, parts: &Parts, body: &[u8]) -> Option<Response> {
+    let caller = Caller::from_headers(&parts.headers)?;
+    let function = Function::of(&caller.access_key_id)?;
+    let needs = needs::needs(&aws.world, asked, &caller, body);
+    let denial = aws.authorization.judge(function, &needs).err()?;
+    let service = asked.service();
+    Some(fault(service, 400, denied_code(service), &denial.to_string()))
 }
 
 /// How a service answers without doing anything.
