@@ -33,7 +33,7 @@ pub async fn run(plan: &Plan, child: &Child) -> anyhow::Result<(usize, Duration)
             let record = UsageRecord::builder()
                 // An hour that the backlog does not use.
                 .timestamp(DateTime::from_secs(crate::dispatch::now()?.as_second() - 7_200))
-                .customer_aws_account_id(customer(bill))
+                .customer_identifier(format!("baseline-{}", customer(bill)))
                 .dimension(crate::dispatch::dimension(dimension))
                 .quantity(7)
                 .build()?;

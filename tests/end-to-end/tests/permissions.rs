@@ -152,6 +152,34 @@ async fn days_are_compared(settings: Value, signer: Signer) -> Unused {
     unused(scene).await
 }
 
+/// A copy is put into the table's place, with an entry that was never answered.
+async fn the_table_is_restored() -> Unused {
+    let mut scene = Scene::start().await.with(checks(json!({}))).await;
+    // One that CloudTrail shows, without which its silence would prove nothing.
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.until("2025-06-10T11:02:00Z").await;
+    scene.metering_always_fails(FaultKind::Throttle);
+    scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+    let backup = scene.back_up().await;
+    scene.heal();
+    scene.restore(&backup).await;
+    scene.until_unwatched("2025-06-10T14:45:00Z").await;
+    let entries = scene.entries(ACME_AWS_ACCOUNT, end_to_end::DIMENSION).await;
+    assert_eq!(entries.last().expect("an entry").2, "UNKNOWN", "{entries:?}");
+    // An operator decides it, which its run's log says.
+    let pending = "integrationdestinations/marketplace/pending";
+    let listed = scene.seller.get(pending).await.expect("a list");
+    let undecided = listed["data"].as_array().expect("a list").iter();
+    let mut undecided = undecided.filter(|open| open["state"] == "UNKNOWN");
+    let id = undecided.next().expect("an undecided entry")["id"]
+        .as_str()
+        .expect("an id");
+    let decision = json!({ "as": "RELEASED", "reason": "AWS's usage report does not have it" });
+    let resolved = scene.seller.post(&format!("{pending}/{id}/resolve"), &decision).await;
+    resolved.expect("resolved");
+    unused(scene).await
+}
+
 #[tokio::test]
 async fn every_permission_is_used() {
     let lake = json!({ "awsMarketplaceCloudtrailStoreId": sandbox::functions::EVENT_DATA_STORE });
@@ -161,6 +189,7 @@ async fn every_permission_is_used() {
         days_are_compared(json!({}), Signer::Function).await,
         days_are_compared(lake, Signer::Function).await,
         days_are_compared(json!({}), Signer::Role).await,
+        the_table_is_restored().await,
     ];
     let unused = stories.into_iter().reduce(|one, other| &one & &other);
     let (own, unused): (Vec<_>, Vec<_>) = unused

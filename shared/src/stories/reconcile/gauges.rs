@@ -2,6 +2,8 @@
 //!
 //! Every gauge is sent every hour, as 0 where there is nothing: a gauge that is missing means that nobody looks.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,7 +14,7 @@ use crate::effects::ledger::Open;
 use crate::effects::table::{PageRequest, StoreError};
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{Entry, EntryState, KeyState};
-use crate::values::ids::OrganizationId;
+use crate::values::ids::{ConfigurationId, OrganizationId};
 use crate::values::metric::{Measured, Metric};
 
 const PAGE_ROWS: usize = 500;
@@ -42,7 +44,13 @@ pub(super) async fn measure(
     let mut oldest_seconds = 0;
     // Those without CloudTrail checks as well.
     for organization in outbill.configurations.organizations().await? {
-        let age = open(outbill, &organization, &mut measured, now).await?;
+        let configurations = outbill.configurations.of_organization(&organization).await?;
+        let in_shadow = configurations
+            .into_iter()
+            .filter(IntegrationConfiguration::is_in_shadow)
+            .map(|configuration| configuration.id)
+            .collect();
+        let age = open(outbill, &organization, &in_shadow, &mut measured, now).await?;
         oldest_seconds = oldest_seconds.max(age);
     }
     measured.add(Metric::OldestPendingAge, oldest_seconds);
@@ -57,6 +65,7 @@ pub(super) async fn measure(
 async fn open(
     outbill: &Outbill,
     organization: &OrganizationId,
+    in_shadow: &BTreeSet<ConfigurationId>,
     measured: &mut Measured,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
@@ -70,6 +79,8 @@ async fn open(
         for open in found.items {
             match open {
                 Open::Entry(entry) => oldest_seconds = oldest_seconds.max(self::entry(&entry, measured, now)),
+                // What a shadow counts is no money that waits.
+                Open::Key(state) if in_shadow.contains(&state.origin.configuration) => {}
                 Open::Key(state) => key(&state, measured),
             }
         }
