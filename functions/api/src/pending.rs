@@ -12,7 +12,7 @@ use outbill::{
     effects::{
         access::Permission,
         connections::Failing,
-        freeze::Standing,
+        freeze::{Look, Standing},
         ledger::{LedgerError, Open, Resolved, Unblocked},
     },
     values::{
@@ -65,7 +65,7 @@ struct Hindrances {
 
 impl Hindrances {
     async fn of(call: &Call) -> Result<Hindrances, ApiError> {
-        let standing = call.outbill.freeze.standing(call.now).await?;
+        let standing = call.outbill.freeze.standing(Look::Only, call.now).await?;
         let failing = call.outbill.connections.failing(&call.organization).await?;
         let configurations = call.outbill.configurations.of_organization(&call.organization).await?;
         let named = |which: fn(&IntegrationConfiguration) -> bool| {

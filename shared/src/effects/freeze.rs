@@ -58,6 +58,15 @@ pub struct Frozen {
     thawed: BTreeMap<String, Option<ByHand>>,
 }
 
+/// Whether what is found is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// A table that nothing was written to yet gets its id, and a copy the instant at which it was found.
+    AndNote,
+    /// Nothing is written.
+    Only,
+}
+
 impl Standing {
     /// Whether a configuration claims and sends nothing.
     pub fn is_frozen(&self, organization: &OrganizationId, configuration: &ConfigurationId) -> bool {
@@ -89,7 +98,7 @@ impl Freeze {
     }
 
     /// What the table is. Asked once a minute, unless it is frozen.
-    pub async fn standing(&self, now: Timestamp) -> Result<Standing, StoreError> {
+    pub async fn standing(&self, look: Look, now: Timestamp) -> Result<Standing, StoreError> {
         let known = *self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_some_and(|known| known <= now && now.duration_since(known) < BELIEVED) {
             return Ok(Standing::Own);
@@ -98,6 +107,9 @@ impl Freeze {
             let (id, rows) = futures::join!(self.id(), self.table.all(PARTITION, ""));
             let (id, rows) = (&*id?, rows?);
             let Some(identity) = rows.iter().find(|item| sort_key(item) == Some(IDENTITY)) else {
+                if look == Look::Only {
+                    return Ok(Standing::Own);
+                }
                 if self.put(identity(id, now), "attribute_not_exists(PK)", id).await? {
                     return Ok(self.believe(now));
                 }
@@ -109,6 +121,13 @@ impl Freeze {
             }
             let complete_until = row.instant("aliveAt")?;
             if row.maybe("frozenTableId")? != Some(id) {
+                if look == Look::Only {
+                    return Ok(Standing::Frozen(Frozen {
+                        complete_until,
+                        since: now,
+                        thawed: BTreeMap::new(),
+                    }));
+                }
                 let frozen = RowBuilder::new(PARTITION, IDENTITY)
                     .text("tableId", row.text("tableId")?)
                     .instant("aliveAt", complete_until)

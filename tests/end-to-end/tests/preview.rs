@@ -8,7 +8,7 @@ use sandbox::FaultKind;
 use serde_json::{Value, json};
 
 /// What may reach DynamoDB while nothing is written.
-const READS: [&str; 3] = ["BatchGetItem", "GetItem", "Query"];
+const READS: [&str; 4] = ["BatchGetItem", "DescribeTable", "GetItem", "Query"];
 
 /// Previews a body for the scene's configuration, and checks that nothing was written, queued or sent.
 async fn preview(scene: &Scene, body: &Value) -> Value {

@@ -14,7 +14,7 @@ use crate::decisions::claim::{ConnectionHealth, Reason};
 use crate::decisions::conclusion::Outcome;
 use crate::decisions::validation::Invalid;
 use crate::effects::connections::Failing;
-use crate::effects::freeze::Standing;
+use crate::effects::freeze::{Look, Standing};
 use crate::effects::ids::made_at;
 use crate::effects::ledger::{Claim, Recorded};
 use crate::effects::table::StoreError;
@@ -41,6 +41,7 @@ pub(super) struct Batch<'a> {
     pub(super) now: Timestamp,
     configurations: Mutex<BTreeMap<OrganizationId, Arc<Vec<IntegrationConfiguration>>>>,
     failing: Mutex<BTreeMap<OrganizationId, Arc<Failing>>>,
+    look: Look,
     standing: OnceCell<Standing>,
     mappings: std::sync::Mutex<BTreeMap<(OrganizationId, String, String), MappingsOf>>,
     /// Entries that this batch sends, or is about to claim, with how many of its messages are at it. Noted before the claim or the attempt is
@@ -52,12 +53,14 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(outbill: &'a Outbill, now: Timestamp) -> Batch<'a> {
+    /// `look`: whether the batch may write at all.
+    pub(super) fn new(outbill: &'a Outbill, look: Look, now: Timestamp) -> Batch<'a> {
         Batch {
             outbill,
             now,
             configurations: Mutex::default(),
             failing: Mutex::default(),
+            look,
             standing: OnceCell::default(),
             mappings: std::sync::Mutex::default(),
             reserved: std::sync::Mutex::default(),
@@ -150,7 +153,7 @@ impl<'a> Batch<'a> {
 
     /// What the table is; asked once a batch.
     async fn standing(&self) -> Result<&Standing, StoreError> {
-        let standing = || self.outbill.freeze.standing(self.now);
+        let standing = || self.outbill.freeze.standing(self.look, self.now);
         self.standing.get_or_try_init(standing).await
     }
 

@@ -33,6 +33,7 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
 use crate::Outbill;
+use crate::effects::freeze::Look;
 use crate::effects::ledger::LedgerError;
 use crate::effects::m3ter::M3terError;
 use crate::effects::table::StoreError;
@@ -89,7 +90,7 @@ pub fn dispatch<'a>(
 }
 
 async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> Vec<(String, Disposition)> {
-    let batch = Batch::new(outbill, now);
+    let batch = Batch::new(outbill, Look::AndNote, now);
     let mut progress: Vec<Progress> = prepare(&batch, deliveries).await;
     let settled = isolated(settle::settle(&batch, &mut progress)).await;
     let settled = settled.and_then(|outcome| outcome);

@@ -15,6 +15,7 @@ use crate::decisions::claim::ClaimPlan;
 use crate::decisions::conclusion::Outcome;
 use crate::decisions::eligibility::Refusal;
 use crate::decisions::explanation::{self, SourceShare, VersionLines};
+use crate::effects::freeze::Look;
 use crate::effects::ledger::LedgerError;
 use crate::values::amount::Units;
 use crate::values::bill::Bill;
@@ -85,7 +86,7 @@ pub async fn preview(
     wanted: &ConfigurationId,
     now: Timestamp,
 ) -> Result<Preview, PreviewError> {
-    let batch = Batch::new(outbill, now);
+    let batch = Batch::new(outbill, Look::Only, now);
     let received = ReceivedBill {
         message,
         mode: Mode::Ordinary,

@@ -14,7 +14,7 @@ use super::{ReconcileError, opened, report, watch};
 use crate::Outbill;
 use crate::decisions::report::{Reconciliation, Scope};
 use crate::decisions::thaw::{Gap, still_frozen};
-use crate::effects::freeze::{Frozen, Standing};
+use crate::effects::freeze::{Frozen, Look, Standing};
 use crate::effects::table::StoreError;
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{ByHand, Entry};
@@ -29,7 +29,7 @@ pub(super) async fn look(
     checked: &[IntegrationConfiguration],
     now: Timestamp,
 ) -> Result<Vec<IntegrationConfiguration>, ReconcileError> {
-    let Standing::Frozen(frozen) = outbill.freeze.standing(now).await? else {
+    let Standing::Frozen(frozen) = outbill.freeze.standing(Look::AndNote, now).await? else {
         outbill.freeze.alive(now).await?;
         return Ok(Vec::new());
     };
@@ -40,7 +40,7 @@ pub(super) async fn look(
             report(configuration.id.as_str(), &error);
         }
     }
-    match outbill.freeze.standing(now).await? {
+    match outbill.freeze.standing(Look::AndNote, now).await? {
         Standing::Own => Ok(Vec::new()),
         Standing::Frozen(frozen) => Ok(still(outbill, &frozen).await?),
     }
@@ -107,7 +107,7 @@ async fn read(
 
 /// What a reading begins with; nothing, if the configuration was thawed by hand meanwhile.
 pub(super) async fn stretch(desk: &Desk<'_>) -> Result<Option<Stretch>, StoreError> {
-    Ok(match desk.outbill.freeze.standing(desk.now).await? {
+    Ok(match desk.outbill.freeze.standing(Look::AndNote, desk.now).await? {
         Standing::Own => None,
         Standing::Frozen(frozen) => Some(gap(&frozen).stretch(desk.now)),
     })
@@ -122,7 +122,7 @@ fn gap(frozen: &Frozen) -> Gap {
 
 /// The end of a reading: the configuration thaws, or the report says why it does not.
 pub(super) async fn conclude(desk: &Desk<'_>, run: &mut Run) -> Result<(), ReconcileError> {
-    let Standing::Frozen(frozen) = desk.outbill.freeze.standing(desk.now).await? else {
+    let Standing::Frozen(frozen) = desk.outbill.freeze.standing(Look::AndNote, desk.now).await? else {
         return Ok(());
     };
     let reconciliation = &mut run.leased.reconciliation;
@@ -157,7 +157,7 @@ pub async fn thaw(
     by: Option<&ByHand>,
     now: Timestamp,
 ) -> Result<Option<Vec<Entry>>, ReconcileError> {
-    let Standing::Frozen(frozen) = outbill.freeze.standing(now).await? else {
+    let Standing::Frozen(frozen) = outbill.freeze.standing(Look::AndNote, now).await? else {
         return Ok(None);
     };
     if frozen.is_thawed(organization, configuration) {
@@ -181,7 +181,7 @@ pub async fn thaw(
         access_key.id = by.map(|by| by.by.as_str()),
         "A configuration of a restored table claims again."
     );
-    if let Standing::Frozen(frozen) = outbill.freeze.standing(now).await?
+    if let Standing::Frozen(frozen) = outbill.freeze.standing(Look::AndNote, now).await?
         && still(outbill, &frozen).await?.is_empty()
     {
         outbill.freeze.settle(now).await?;
