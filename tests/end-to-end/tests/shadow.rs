@@ -72,21 +72,3 @@ async fn the_switch_from_another_program_bills_nothing_twice() {
     assert_eq!(pending(&scene).await, [] as [Value; 0]);
     scene.end().await;
 }
-
-#[tokio::test]
-async fn a_shadow_that_is_no_flag_is_refused() {
-    let scene = Scene::start().await;
-    let credential = json!({ "type": "AWS_INTEGRATION", "destination": "AWS", "name": "own role" });
-    let credential = scene
-        .seller
-        .post("integrationcredentials", &credential)
-        .await
-        .expect("a credential");
-    let configuration = json!({
-        "entityType": "Bill", "destination": "AWS", "name": "shadow", "integrationCredentialsId": credential["id"],
-        "configData": and(per_bill(), json!({ "marketplaceShadow": "yes" })),
-    });
-    let answer = scene.seller.post("integrationconfigs", &configuration).await;
-    Scene::assert_refused(answer, 400, &["marketplaceShadow", "give true or false"]);
-    scene.end().await;
-}

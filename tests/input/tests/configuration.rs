@@ -65,6 +65,7 @@ fn bad_values() -> Vec<(&'static str, Value, &'static str)> {
             json!("Virginia"),
             "give an AWS region such as us-east-1",
         ),
+        ("marketplaceShadow", json!("yes"), "give true or false"),
         ("awsMarketplaceCloudtrailChecks", json!("on"), "give true or false"),
         (
             "awsMarketplaceCloudtrailSource",
