@@ -86,15 +86,11 @@ impl Hindrances {
     }
 
     fn health(&self, origin: &Origin, now: Timestamp) -> ConnectionHealth {
-        if self.is_frozen(origin) {
-            ConnectionHealth::Frozen
-        } else if self.in_shadow.contains(&origin.configuration) {
-            ConnectionHealth::Shadow
-        } else if self.failing.is_failing(&origin.connection, now) {
-            ConnectionHealth::Failing
-        } else {
-            ConnectionHealth::Working
-        }
+        ConnectionHealth::of(
+            self.is_frozen(origin),
+            self.in_shadow.contains(&origin.configuration),
+            self.failing.is_failing(&origin.connection, now),
+        )
     }
 }
 
@@ -166,17 +162,13 @@ pub(crate) async fn unblock(
     Path((_, id)): Path<(String, String)>,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
-    call.needs(Permission::MarketplaceUsageCreate)?;
-    let mut fields = Fields::of_call(&call, body, &["reason"])?;
-    let reason = reason(&mut fields);
-    fields.done()?;
+    let by_hand = decided(&call, body)?;
     let missing = || {
         ApiError::not_found(format!(
             "there is no usage key {id}; integrationdestinations/marketplace/pending lists what is blocked"
         ))
     };
     let key = KeyHash::try_from(id.clone()).map_err(|_| missing())?;
-    let by_hand = by_hand(&call, reason);
     let unblocked = call.outbill.ledger.unblock(&call.organization, &key, &by_hand).await?;
     let state = match unblocked {
         Unblocked::Done(state) => {
@@ -211,7 +203,16 @@ async fn claim_again(call: &Call, key: &KeyHash) -> Result<(), ApiError> {
     Ok(())
 }
 
-pub(crate) fn reason(fields: &mut Fields) -> String {
+/// `{"reason"}`: what an operator says in a call that decides something by hand.
+pub(crate) fn decided(call: &Call, body: Value) -> Result<ByHand, ApiError> {
+    call.needs(Permission::MarketplaceUsageCreate)?;
+    let mut fields = Fields::of_call(call, body, &["reason"])?;
+    let reason = reason(&mut fields);
+    fields.done()?;
+    Ok(by_hand(call, reason))
+}
+
+fn reason(fields: &mut Fields) -> String {
     let reason = fields.required("reason");
     if reason.chars().count() > REASON_CHARACTERS_MAX {
         fields.refuse("reason", &format!("give at most {REASON_CHARACTERS_MAX} characters"));
@@ -219,7 +220,7 @@ pub(crate) fn reason(fields: &mut Fields) -> String {
     reason
 }
 
-pub(crate) fn by_hand(call: &Call, reason: String) -> ByHand {
+fn by_hand(call: &Call, reason: String) -> ByHand {
     ByHand {
         by: call.by.clone(),
         at: call.now,

@@ -1,19 +1,10 @@
 //! `integrationconfigs/{id}/thaw`: an operator lets a configuration of a restored table claim again.
 
 use axum::{Json, extract::Path};
-use outbill::{
-    effects::access::Permission,
-    stories::reconcile::{self, ReconcileError},
-};
+use outbill::stories::reconcile::{self, ReconcileError};
 use serde_json::{Value, json};
 
-use crate::{
-    body::{Body, Fields},
-    call::Call,
-    configurations,
-    error::ApiError,
-    pending,
-};
+use crate::{body::Body, call::Call, configurations, error::ApiError, pending};
 
 /// `{"reason"}`: whoever says so knows what AWS was sent since the copy, or takes the risk that some of it is billed twice.
 pub(crate) async fn thaw(
@@ -21,12 +12,8 @@ pub(crate) async fn thaw(
     Path((_, id)): Path<(String, String)>,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
-    call.needs(Permission::MarketplaceUsageCreate)?;
-    let mut fields = Fields::of_call(&call, body, &["reason"])?;
-    let reason = pending::reason(&mut fields);
-    fields.done()?;
+    let by = pending::decided(&call, body)?;
     let configuration = configurations::stored(&call, &id).await?.id;
-    let by = pending::by_hand(&call, reason);
     let thawed = reconcile::thaw(&call.outbill, &call.organization, &configuration, Some(&by), call.now).await;
     let doubted = thawed
         .map_err(|error| match error {

@@ -81,6 +81,18 @@ pub enum ConnectionHealth {
     Shadow,
 }
 
+impl ConnectionHealth {
+    /// What keeps the connection from taking anything new: the first that holds, in this order.
+    pub fn of(is_frozen: bool, is_in_shadow: bool, is_failing: bool) -> ConnectionHealth {
+        match (is_frozen, is_in_shadow, is_failing) {
+            (true, _, _) => ConnectionHealth::Frozen,
+            (false, true, _) => ConnectionHealth::Shadow,
+            (false, false, true) => ConnectionHealth::Failing,
+            (false, false, false) => ConnectionHealth::Working,
+        }
+    }
+}
+
 /// Which hours may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hours {

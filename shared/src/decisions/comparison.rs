@@ -329,7 +329,7 @@ pub fn minute(instant: Timestamp) -> i64 {
     instant.as_second().div_euclid(60)
 }
 
-fn minutes(instant: Timestamp, minutes: i64) -> Timestamp {
+pub(super) fn minutes(instant: Timestamp, minutes: i64) -> Timestamp {
     let moved = instant.saturating_add(SignedDuration::from_mins(minutes));
     moved.unwrap_or(instant)
 }

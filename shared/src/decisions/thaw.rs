@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::comparison::{CONTROLS_APART_MINUTES, Reading, Why, minute};
+use super::comparison::{CONTROLS_APART_MINUTES, Reading, Why, minute, minutes};
 use super::report::Tally;
 use crate::values::trail::Stretch;
 
@@ -21,14 +21,14 @@ impl Gap {
     /// What is read of CloudTrail: the gap, and enough before it to find records that the copy has receipts for.
     pub fn stretch(&self, now: Timestamp) -> Stretch {
         Stretch {
-            from: moved(self.from, -CONTROLS_APART_MINUTES),
+            from: minutes(self.from, -CONTROLS_APART_MINUTES),
             until: now,
         }
     }
 
     /// From when on a reading says enough: what was sent last would be shown by then.
     pub fn readable_from(&self) -> Timestamp {
-        moved(self.found, CONTROLS_APART_MINUTES)
+        minutes(self.found, CONTROLS_APART_MINUTES)
     }
 }
 
@@ -68,19 +68,15 @@ impl fmt::Display for StillFrozen {
 
 /// Why a configuration stays frozen after a reading; none: it may claim. `unchecked` are the reasons why something could not be checked.
 pub fn still_frozen(gap: Gap, reading: &Reading, unchecked: &[String], tally: &Tally) -> Option<StillFrozen> {
-    let read_until = reading.stretches.iter().map(|stretch| stretch.until).max();
-    let is_whole = read_until.is_some_and(|until| {
-        let gap = Stretch {
-            from: gap.from,
-            until: gap.found,
-        };
-        until >= gap.until && reading.stretches.iter().any(|read| read.covers(&gap))
-    });
-    if !is_whole || !unchecked.is_empty() || tally.events_hidden > 0 {
+    let is_read = |until: Timestamp| {
+        let gap = Stretch { from: gap.from, until };
+        reading.stretches.iter().any(|read| read.covers(&gap))
+    };
+    if !is_read(gap.found) || !unchecked.is_empty() || tally.events_hidden > 0 {
         return Some(StillFrozen::Unchecked);
     }
     let until = gap.readable_from();
-    if read_until.is_none_or(|read| read < until) {
+    if !is_read(until) {
         return Some(StillFrozen::TooSoon { until });
     }
     let before = minute(gap.stretch(gap.found).from);
@@ -92,11 +88,6 @@ pub fn still_frozen(gap: Gap, reading: &Reading, unchecked: &[String], tally: &T
         .records_not_ours
         .saturating_add(before_adoption.unwrap_or_default());
     (records > 0).then_some(StillFrozen::LeftOut { records })
-}
-
-fn moved(instant: Timestamp, minutes: i64) -> Timestamp {
-    let moved = instant.saturating_add(SignedDuration::from_mins(minutes));
-    moved.unwrap_or(instant)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! - Two processes that find a copy: both write that it is frozen, and the first instant stays.
 //! - A configuration that thaws while a batch runs: the batch goes on as it began.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -54,8 +54,8 @@ pub struct Frozen {
     pub complete_until: Timestamp,
     /// When it was first found to be a copy.
     pub since: Timestamp,
-    /// By organization and configuration, who thawed it by hand, or nothing if CloudTrail did.
-    thawed: BTreeMap<String, Option<ByHand>>,
+    /// The configurations that claim again, each as organization and configuration.
+    thawed: BTreeSet<String>,
 }
 
 /// Whether what is found is written down.
@@ -80,7 +80,7 @@ impl Standing {
 impl Frozen {
     /// Whether a configuration claims again although others of the table do not.
     pub fn is_thawed(&self, organization: &OrganizationId, configuration: &ConfigurationId) -> bool {
-        self.thawed.contains_key(&name(organization, configuration))
+        self.thawed.contains(&name(organization, configuration))
     }
 }
 
@@ -106,16 +106,27 @@ impl Freeze {
         for _ in 0..TRIES_MAX {
             let (id, rows) = futures::join!(self.id(), self.table.all(PARTITION, ""));
             let (id, rows) = (&*id?, rows?);
-            let Some(identity) = rows.iter().find(|item| sort_key(item) == Some(IDENTITY)) else {
+            let prefix = thawed_prefix(id);
+            let (mut known, mut thawed) = (None, BTreeSet::new());
+            for item in &rows {
+                let row = Row(item);
+                let name = row.text(SK)?;
+                if name == IDENTITY {
+                    known = Some(row);
+                } else if let Some(name) = name.strip_prefix(&prefix) {
+                    thawed.insert(name.to_owned());
+                }
+            }
+            let Some(row) = known else {
+                let row = identity(id, now).build();
                 if look == Look::Only {
                     return Ok(Standing::Own);
                 }
-                if self.put(identity(id, now), "attribute_not_exists(PK)", id).await? {
+                if self.table.put_if(row, "attribute_not_exists(PK)", []).await? {
                     return Ok(self.believe(now));
                 }
                 continue;
             };
-            let row = Row(identity);
             if row.text("tableId")? == id {
                 return Ok(self.believe(now));
             }
@@ -125,7 +136,7 @@ impl Freeze {
                     return Ok(Standing::Frozen(Frozen {
                         complete_until,
                         since: now,
-                        thawed: BTreeMap::new(),
+                        thawed,
                     }));
                 }
                 let frozen = RowBuilder::new(PARTITION, IDENTITY)
@@ -145,17 +156,9 @@ impl Freeze {
                 );
                 continue;
             }
-            let since = row.instant("frozenSince")?;
-            let prefix = thawed_prefix(id);
-            let mut thawed = BTreeMap::new();
-            for item in &rows {
-                if let Some(name) = sort_key(item).and_then(|name| name.strip_prefix(&prefix)) {
-                    thawed.insert(name.to_owned(), by_hand(&Row(item))?);
-                }
-            }
             return Ok(Standing::Frozen(Frozen {
                 complete_until,
-                since,
+                since: row.instant("frozenSince")?,
                 thawed,
             }));
         }
@@ -170,8 +173,7 @@ impl Freeze {
     /// Notes that the table is in use, so that a copy knows from when on it may lack something. A frozen one is not.
     pub async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
         let id = self.id().await?;
-        self.put(identity(&id, now), "tableId = :own", &id).await?;
-        Ok(())
+        self.put(identity(&id, now), "tableId = :own", &id).await
     }
 
     /// Lets a configuration of a copy claim and send again. `by`: the operator who says so; none: CloudTrail was read.
@@ -198,13 +200,14 @@ impl Freeze {
     /// The copy becomes a table of its own: all of its configurations have thawed.
     pub async fn settle(&self, now: Timestamp) -> Result<(), StoreError> {
         let id = self.id().await?;
-        self.put(identity(&id, now), "frozenTableId = :own", &id).await?;
-        Ok(())
+        self.put(identity(&id, now), "frozenTableId = :own", &id).await
     }
 
-    async fn put(&self, row: RowBuilder, condition: &str, own: &str) -> Result<bool, StoreError> {
-        let own = [(":own", text(own))].into_iter().filter(|_| condition.contains(":own"));
-        self.table.put_if(row.build(), condition, own).await
+    /// Writes the identity, if the condition on the table's own id holds; else another process was faster.
+    async fn put(&self, row: RowBuilder, condition: &str, own: &str) -> Result<(), StoreError> {
+        let own = [(":own", text(own))];
+        self.table.put_if(row.build(), condition, own).await?;
+        Ok(())
     }
 
     /// DynamoDB's id of the table.
@@ -224,19 +227,4 @@ fn identity(id: &str, now: Timestamp) -> RowBuilder {
 
 fn thawed_prefix(id: &str) -> String {
     format!("{THAWED}{id}#")
-}
-
-fn by_hand(row: &Row<'_>) -> Result<Option<ByHand>, StoreError> {
-    let Some(by) = row.maybe("by")? else {
-        return Ok(None);
-    };
-    Ok(Some(ByHand {
-        by: by.to_owned(),
-        at: row.instant("thawedAt")?,
-        reason: row.text("reason")?.to_owned(),
-    }))
-}
-
-fn sort_key(item: &super::row::Item) -> Option<&str> {
-    item.get(SK).and_then(|value| value.as_s().ok()).map(String::as_str)
 }

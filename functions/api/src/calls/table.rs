@@ -361,7 +361,7 @@ fn integration_runs() -> Vec<Operation> {
         .asks(&RUN_FILTERS)
         .pages("IntegrationRunResponse", PAGE_MAX),
         get("/integrationruns/logs/{id}", "GetIntegrationRunLogs", runs::log)
-            .says("A run's log, a JSON list in base64: the configuration of that moment, the reasons, and the exact payloads exchanged.")
+            .says("A run's log, a JSON list in base64: the configuration of that moment, the reasons, and the exact payloads exchanged, of a call that several bills shared this bill's records.")
             .needs(ConfigRetrieve)
             .gives("IntegrationRunLogResponse"),
         post("/integrationruns/{id}/replay", "ReplayIntegrationRun", runs::replay)

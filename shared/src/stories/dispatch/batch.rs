@@ -127,18 +127,14 @@ impl<'a> Batch<'a> {
         let configurations = self.configurations(organization).await?;
         let mut all = configurations.iter();
         let configuration = all.find(|configuration| configuration.id == origin.configuration);
-        if self.is_frozen(origin).await? {
-            return Ok(ConnectionHealth::Frozen);
-        }
-        if configuration.is_some_and(IntegrationConfiguration::is_in_shadow) {
-            return Ok(ConnectionHealth::Shadow);
-        }
-        let disabled = configuration.is_some_and(|configuration| !configuration.enabled);
+        let is_frozen = self.is_frozen(origin).await?;
         let failing = self.failing(organization).await?;
-        Ok(match disabled || failing.is_failing(&origin.connection, self.now) {
-            true => ConnectionHealth::Failing,
-            false => ConnectionHealth::Working,
-        })
+        let is_disabled = configuration.is_some_and(|configuration| !configuration.enabled);
+        Ok(ConnectionHealth::of(
+            is_frozen,
+            configuration.is_some_and(IntegrationConfiguration::is_in_shadow),
+            is_disabled || failing.is_failing(&origin.connection, self.now),
+        ))
     }
 
     /// Whether nothing of the configuration is sent because the table is a restored copy.

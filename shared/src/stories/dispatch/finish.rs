@@ -102,16 +102,18 @@ pub(super) async fn finish(
         dispositions.extend(ended.into_iter().map(again));
         return dispositions;
     }
-    let saves: Vec<_> = endings().map(|ending| runs.save(&ending.run)).collect();
-    let mut saved: Vec<Result<(), StoreError>> = stream::iter(saves).buffered(AT_ONCE_MAX).collect().await;
-    let mut saved = saved.drain(..);
+    let saves: Vec<_> = endings().map(|ending| isolated(runs.save(&ending.run))).collect();
+    let saved: Vec<Result<Result<(), StoreError>, DispatchError>> =
+        stream::iter(saves).buffered(AT_ONCE_MAX).collect().await;
+    let mut saved = saved.into_iter().map(|saved| Ok(saved??));
     for (place, message) in ended {
-        let own: Result<Vec<()>, StoreError> = saved.by_ref().take(message.endings.len()).collect();
+        let own: Vec<Result<(), DispatchError>> = saved.by_ref().take(message.endings.len()).collect();
+        let own: Result<Vec<()>, DispatchError> = own.into_iter().collect();
         let followed = match own {
             Ok(_) => isolated(follow(batch, message.endings))
                 .await
                 .and_then(|followed| followed),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         dispositions.push(match followed {
             Ok(()) => (place, message.disposition),
@@ -543,12 +545,8 @@ fn exchanges(keys: &[KeyDraft], settled: &Settled) -> Vec<Exchange> {
         .iter()
         .flat_map(|key| settlements(key, settled).map(|settlement| (key.key.clone(), settlement.entry.hour)))
         .collect();
-    settled
-        .exchanges
-        .iter()
-        .filter(|exchange| exchange.entries.iter().any(|name| names.contains(name)))
-        .cloned()
-        .collect()
+    let exchanges = settled.exchanges.iter();
+    exchanges.filter_map(|exchange| exchange.about(&names)).collect()
 }
 
 pub(super) fn keys_log(outcome: &Outcome) -> Vec<Value> {

@@ -61,12 +61,9 @@ async fn tell(
     let log = batch.outbill.runs.log(organization, &origin.run).await?;
     let outcome = Outcome::Metered(known_now(&log, entries));
     let conclusion = conclusion::conclude(&outcome);
-    let names: BTreeSet<&EntryName> = entries.iter().map(|(name, _)| *name).collect();
-    let exchanges: Vec<&Exchange> = settled
-        .exchanges
-        .iter()
-        .filter(|exchange| exchange.entries.iter().any(|name| names.contains(name)))
-        .collect();
+    let names: BTreeSet<EntryName> = entries.iter().map(|(name, _)| (*name).clone()).collect();
+    let exchanges = settled.exchanges.iter();
+    let exchanges: Vec<Exchange> = exchanges.filter_map(|exchange| exchange.about(&names)).collect();
     let record =
         json!({ "at": batch.now, "outcome": outcome.to_string(), "keys": keys_log(&outcome), "exchanges": exchanges });
     let configurations = batch.configurations(organization).await?;

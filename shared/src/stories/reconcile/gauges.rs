@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use super::watch::closes_soon;
-use super::{ReconcileError, day, day_before};
+use super::{ReconcileError, checks, day, day_before};
 use crate::Outbill;
 use crate::effects::ledger::Open;
 use crate::effects::table::{PageRequest, StoreError};
@@ -23,11 +23,11 @@ const REPORT_DUE_HOURS: i64 = 13;
 /// The schedule's hour: a configuration that was changed after it is compared from the next day on.
 const SCHEDULED_HOURS: i64 = 11;
 
-/// Measures all organizations and writes the gauges. `checked` are the configurations with CloudTrail checks, `frozen` how many wait because the
-/// table is a restored copy.
+/// Measures all organizations and writes the gauges. `all` are their configurations, `frozen` how many of them wait because the table is a restored
+/// copy.
 pub(super) async fn measure(
     outbill: &Outbill,
-    checked: &[IntegrationConfiguration],
+    all: &[IntegrationConfiguration],
     frozen: usize,
     now: Timestamp,
 ) -> Result<(), ReconcileError> {
@@ -42,21 +42,16 @@ pub(super) async fn measure(
         measured.add(gauge, 0);
     }
     let mut oldest_seconds = 0;
-    // Those without CloudTrail checks as well.
+    let in_shadow = all.iter().filter(|configuration| configuration.is_in_shadow());
+    let in_shadow: BTreeSet<&ConfigurationId> = in_shadow.map(|configuration| &configuration.id).collect();
     for organization in outbill.configurations.organizations().await? {
-        let configurations = outbill.configurations.of_organization(&organization).await?;
-        let in_shadow = configurations
-            .into_iter()
-            .filter(IntegrationConfiguration::is_in_shadow)
-            .map(|configuration| configuration.id)
-            .collect();
         let age = open(outbill, &organization, &in_shadow, &mut measured, now).await?;
         oldest_seconds = oldest_seconds.max(age);
     }
     measured.add(Metric::OldestPendingAge, oldest_seconds);
     let frozen = i64::try_from(frozen).unwrap_or(i64::MAX);
     measured.add(Metric::ConfigurationsFrozen, frozen);
-    measured.add(Metric::ReconciliationsOverdue, overdue(outbill, checked, now).await?);
+    measured.add(Metric::ReconciliationsOverdue, overdue(outbill, all, now).await?);
     outbill.metrics.emit(&measured, now);
     Ok(())
 }
@@ -65,7 +60,7 @@ pub(super) async fn measure(
 async fn open(
     outbill: &Outbill,
     organization: &OrganizationId,
-    in_shadow: &BTreeSet<ConfigurationId>,
+    in_shadow: &BTreeSet<&ConfigurationId>,
     measured: &mut Measured,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
@@ -121,11 +116,11 @@ fn key(state: &KeyState, measured: &mut Measured) {
 }
 
 /// Configurations whose last day has no finished report although it is due.
-async fn overdue(outbill: &Outbill, checked: &[IntegrationConfiguration], now: Timestamp) -> Result<i64, StoreError> {
+async fn overdue(outbill: &Outbill, all: &[IntegrationConfiguration], now: Timestamp) -> Result<i64, StoreError> {
     let due = now.checked_sub(SignedDuration::from_hours(REPORT_DUE_HOURS));
     let date = day_before(due.unwrap_or(now));
     let mut overdue: i64 = 0;
-    for configuration in checked {
+    for configuration in all.iter().filter(|configuration| checks(configuration)) {
         if is_expected(configuration, date) && !is_reported(outbill, configuration, date).await? {
             overdue = overdue.saturating_add(1);
         }

@@ -88,10 +88,11 @@ pub fn reconcile(outbill: &Outbill, work: Work, now: Timestamp) -> BoxFuture<'_,
             }
             Work::Continue => continue_all(outbill, now).await,
             Work::Watch => {
-                let checked = checked(outbill).await?;
-                let frozen = restore::look(outbill, &checked, now).await?;
+                let all = all(outbill).await?;
+                let checked: Vec<IntegrationConfiguration> = all.iter().filter(|one| checks(one)).cloned().collect();
+                let frozen = restore::look(outbill, &all, now).await?;
                 let watched = watch::all(outbill, &checked, now).await;
-                gauges::measure(outbill, &checked, frozen.len(), now).await?;
+                gauges::measure(outbill, &all, frozen, now).await?;
                 watched
             }
         }
@@ -149,21 +150,29 @@ fn opened(
     }
 }
 
-/// Every configuration with CloudTrail checks on. One whose settings cannot be read counts as one: its report says why nothing was checked.
-async fn checked(outbill: &Outbill) -> Result<Vec<IntegrationConfiguration>, StoreError> {
+/// Every configuration of every organization.
+async fn all(outbill: &Outbill) -> Result<Vec<IntegrationConfiguration>, StoreError> {
     let mut found = Vec::new();
     for organization in outbill.configurations.organizations().await? {
-        let configurations = outbill.configurations.of_organization(&organization).await?;
-        let checks = |configuration: &IntegrationConfiguration| match configuration.marketplace() {
-            Ok(settings) => settings.cloudtrail.is_some(),
-            Err(_) => configuration
-                .config_data
-                .get("awsMarketplaceCloudtrailChecks")
-                .is_some_and(|checks| *checks == true),
-        };
-        found.extend(configurations.into_iter().filter(checks));
+        found.extend(outbill.configurations.of_organization(&organization).await?);
     }
     Ok(found)
+}
+
+/// Every configuration with CloudTrail checks on.
+async fn checked(outbill: &Outbill) -> Result<Vec<IntegrationConfiguration>, StoreError> {
+    Ok(all(outbill).await?.into_iter().filter(checks).collect())
+}
+
+/// Whether CloudTrail checks are on. A configuration whose settings cannot be read counts as one: its report says why nothing was checked.
+fn checks(configuration: &IntegrationConfiguration) -> bool {
+    match configuration.marketplace() {
+        Ok(settings) => settings.cloudtrail.is_some(),
+        Err(_) => configuration
+            .config_data
+            .get("awsMarketplaceCloudtrailChecks")
+            .is_some_and(|checks| *checks == true),
+    }
 }
 
 /// Opens one reconciliation per configuration and day. A schedule that fires twice opens one.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::day::{self, Run};
 use super::desk::Desk;
 use super::settle::Alarm;
-use super::{ReconcileError, opened, report, watch};
+use super::{ReconcileError, all, checks, opened, report, watch};
 use crate::Outbill;
 use crate::decisions::report::{Reconciliation, Scope};
 use crate::decisions::thaw::{Gap, still_frozen};
@@ -23,40 +23,38 @@ use crate::values::trail::Stretch;
 
 const KIND: &str = "TABLE_RESTORED";
 
-/// Every hour: notes that the table is in use, or, if it is a copy, looks whether its configurations may thaw. Gives those that are frozen.
+/// Every hour: notes that the table is in use, or, if it is a copy, looks whether its configurations may thaw. Gives how many are frozen.
 pub(super) async fn look(
     outbill: &Outbill,
-    checked: &[IntegrationConfiguration],
+    all: &[IntegrationConfiguration],
     now: Timestamp,
-) -> Result<Vec<IntegrationConfiguration>, ReconcileError> {
+) -> Result<usize, ReconcileError> {
     let Standing::Frozen(frozen) = outbill.freeze.standing(Look::AndNote, now).await? else {
         outbill.freeze.alive(now).await?;
-        return Ok(Vec::new());
+        return Ok(0);
     };
-    for configuration in still(outbill, &frozen).await? {
-        tell(outbill, &configuration, &frozen, now).await?;
-        let is_checked = checked.iter().any(|checked| checked.id == configuration.id);
-        if is_checked && let Err(error) = read(outbill, &configuration, now).await {
+    for configuration in still(all, &frozen) {
+        tell(outbill, configuration, &frozen, now).await?;
+        if checks(configuration)
+            && let Err(error) = read(outbill, configuration, now).await
+        {
             report(configuration.id.as_str(), &error);
         }
     }
     match outbill.freeze.standing(Look::AndNote, now).await? {
-        Standing::Own => Ok(Vec::new()),
-        Standing::Frozen(frozen) => Ok(still(outbill, &frozen).await?),
+        Standing::Own => Ok(0),
+        Standing::Frozen(frozen) => Ok(still(all, &frozen).count()),
     }
 }
 
-/// The configurations of all organizations that have not thawed.
-async fn still(outbill: &Outbill, frozen: &Frozen) -> Result<Vec<IntegrationConfiguration>, StoreError> {
-    let mut found = Vec::new();
-    for organization in outbill.configurations.organizations().await? {
-        let all = outbill.configurations.of_organization(&organization).await?;
-        found.extend(
-            all.into_iter()
-                .filter(|configuration| !frozen.is_thawed(&organization, &configuration.id)),
-        );
-    }
-    Ok(found)
+/// The configurations that have not thawed.
+fn still<'a>(
+    all: &'a [IntegrationConfiguration],
+    frozen: &'a Frozen,
+) -> impl Iterator<Item = &'a IntegrationConfiguration> {
+    let is_frozen =
+        |configuration: &&IntegrationConfiguration| !frozen.is_thawed(&configuration.organization, &configuration.id);
+    all.iter().filter(is_frozen)
 }
 
 async fn tell(
@@ -163,8 +161,8 @@ pub async fn thaw(
     if frozen.is_thawed(organization, configuration) {
         return Ok(None);
     }
-    let all = outbill.configurations.of_organization(organization).await?;
-    let is_known = |id: &ConfigurationId| all.iter().any(|known| known.id == *id);
+    let known = outbill.configurations.of_organization(organization).await?;
+    let is_known = |id: &ConfigurationId| known.iter().any(|known| known.id == *id);
     let mut doubted = Vec::new();
     for entry in watch::pending(outbill).await? {
         let origin = &entry.origin;
@@ -182,7 +180,7 @@ pub async fn thaw(
         "A configuration of a restored table claims again."
     );
     if let Standing::Frozen(frozen) = outbill.freeze.standing(Look::AndNote, now).await?
-        && still(outbill, &frozen).await?.is_empty()
+        && still(&all(outbill).await?, &frozen).next().is_none()
     {
         outbill.freeze.settle(now).await?;
     }

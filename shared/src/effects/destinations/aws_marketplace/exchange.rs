@@ -1,5 +1,6 @@
 //! What went over the wire, for the run's log; and the request set right before it is signed.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -20,6 +21,15 @@ use crate::values::usage_key::KeyHash;
 
 const CUSTOMER_IDENTIFIER: &str = "CustomerIdentifier";
 
+/// What a record is known by, in a request and in the answer's copy of it.
+const IDENTITY: [&str; 5] = [
+    "Timestamp",
+    "Dimension",
+    CUSTOMER_IDENTIFIER,
+    "CustomerAWSAccountId",
+    "LicenseArn",
+];
+
 /// One call: the exact payloads. Headers, and with them every credential, stay out.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,12 +40,56 @@ pub struct Exchange {
     pub status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<Value>,
-    /// The entries whose records the call held.
+    /// The entries whose records the call held, in their order.
     #[serde(skip)]
     pub entries: Vec<(KeyHash, Hour)>,
+    /// How many records of other bills are left out of both payloads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others: Option<usize>,
     /// AWS's clock, from its `Date` header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<Timestamp>,
+}
+
+impl Exchange {
+    /// What of the call was about these entries: the payloads without the records of others. None if there were none of them.
+    ///
+    /// A log is kept for each run, and a call is shared by 25 of them; nor should a bill's log name the buyers of other bills.
+    pub fn about(&self, entries: &BTreeSet<(KeyHash, Hour)>) -> Option<Exchange> {
+        let is_own: Vec<bool> = self.entries.iter().map(|entry| entries.contains(entry)).collect();
+        if !is_own.contains(&true) {
+            return None;
+        }
+        let mut about = self.clone();
+        let Some(records) = about.request.get_mut("UsageRecords").and_then(Value::as_array_mut) else {
+            return Some(about);
+        };
+        let mut places = is_own.into_iter();
+        let foreign: Vec<Value> = records.extract_if(.., |_| places.next() == Some(false)).collect();
+        let is_foreign = |copy: &Value| foreign.iter().any(|record| is_copy(copy, record));
+        let answer = about.response.as_mut().and_then(Value::as_object_mut);
+        for (list, answers) in answer.into_iter().flatten() {
+            if let Some(answers) = answers.as_array_mut() {
+                answers.retain(|answer| {
+                    !is_foreign(match list.as_str() {
+                        "Results" => answer.get("UsageRecord").unwrap_or(answer),
+                        _ => answer,
+                    })
+                });
+            }
+        }
+        about.others = Some(foreign.len()).filter(|count| *count > 0);
+        Some(about)
+    }
+}
+
+/// Whether AWS's copy of a record is of this record. It may write numbers otherwise, and add fields.
+fn is_copy(copy: &Value, record: &Value) -> bool {
+    IDENTITY.iter().all(|field| match (record.get(field), copy.get(field)) {
+        (None, _) => true,
+        (Some(Value::Number(ours)), Some(Value::Number(theirs))) => ours.as_f64() == theirs.as_f64(),
+        (ours, theirs) => ours == theirs,
+    })
 }
 
 /// Listens to one call.
@@ -141,6 +195,58 @@ fn http_date(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::values::usage_key::{Buyer, Customer, UsageKey};
+
+    #[test]
+    fn a_bill_s_part_of_a_shared_call_names_no_other_buyer() {
+        let record = |customer: &str| serde_json::json!({ "CustomerAWSAccountId": customer, "Dimension": "calls", "Quantity": 7, "Timestamp": 1749549600 });
+        let copy = |customer: &str| {
+            let text = r#"{"CustomerIdentifier":"","CustomerAWSAccountId":"C","Dimension":"calls","Quantity":7,"Timestamp":1.7495496E9}"#;
+            serde_json::from_str::<Value>(&text.replace("\"C\"", &format!("\"{customer}\""))).unwrap()
+        };
+        let entry = |customer: &str| {
+            let key = UsageKey {
+                region: "us-east-1".to_owned(),
+                buyer: Buyer::Product {
+                    product_code: "code".to_owned(),
+                    customer: Customer::AwsAccountId(customer.to_owned()),
+                },
+                dimension: "calls".to_owned(),
+            };
+            (key.hash(), Hour::containing("2025-06-10T10:02:00Z".parse().unwrap()))
+        };
+        let customers = ["111122223333", "222233334444", "333344445555"];
+        let whole = Exchange {
+            request: serde_json::json!({ "ProductCode": "code", "UsageRecords": customers.map(record) }),
+            status: Some(200),
+            response: Some(serde_json::json!({
+                "Results": [{ "Status": "Success", "UsageRecord": copy(customers[1]) }, { "Status": "Success", "UsageRecord": copy(customers[0]) }],
+                "UnprocessedRecords": [copy(customers[2])],
+            })),
+            entries: customers.map(entry).to_vec(),
+            others: None,
+            date: None,
+        };
+        let about = |customer: &str| whole.about(&BTreeSet::from([entry(customer)])).unwrap();
+        let first = about(customers[0]);
+        assert_eq!(first.request["UsageRecords"], serde_json::json!([record(customers[0])]));
+        assert_eq!(
+            first.response.as_ref().unwrap(),
+            &serde_json::json!({ "Results": [{ "Status": "Success", "UsageRecord": copy(customers[0]) }], "UnprocessedRecords": [] })
+        );
+        assert_eq!(first.others, Some(2));
+        let last = about(customers[2]);
+        assert_eq!(
+            last.response.unwrap()["UnprocessedRecords"],
+            serde_json::json!([copy(customers[2])])
+        );
+        assert!(whole.about(&BTreeSet::from([entry("444455556666")])).is_none());
+        let all = whole.about(&whole.entries.iter().cloned().collect()).unwrap();
+        assert_eq!(
+            (all.request, all.response, all.others),
+            (whole.request, whole.response, None)
+        );
+    }
 
     #[test]
     fn aws_tells_the_time() {
