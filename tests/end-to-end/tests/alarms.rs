@@ -1,10 +1,13 @@
-//! Every alarm of the template that looks at a metric of Outbill's own: its condition comes about, and its metric crosses the threshold.
+//! Every alarm of the template: its condition comes about, and its metric crosses the threshold. Whether a function fails is what Lambda
+//! counts of real programs: `runtime.rs`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use end_to_end::{ACME, ACME_AWS_ACCOUNT, Scene, and, bill, message, per_bill};
-use sandbox::{Change, FaultKind, metrics::Series};
+use jiff::{SignedDuration, Timestamp};
+use sandbox::queues::{Message, QueueName};
+use sandbox::{Change, FaultKind, Options, Sandbox, metrics::Series};
 use serde_json::json;
 
 const TEMPLATE: &str = "template.yaml";
@@ -44,32 +47,42 @@ fn field<'a>(resource: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|line| line.strip_prefix(&format!("{name}: ")))
 }
 
-/// A metric of Outbill's that an alarm looks at, with its threshold.
-fn thresholds() -> BTreeMap<String, i64> {
-    let own = resources("AWS::CloudWatch::Alarm")
-        .into_values()
-        .filter(|alarm| field(alarm, "Namespace") == Some("Outbill"));
-    own.map(|alarm| {
-        let metric = field(&alarm, "MetricName").expect("a metric").to_owned();
-        let threshold = field(&alarm, "Threshold")
-            .expect("a threshold")
-            .parse()
-            .expect("a number");
-        (metric, threshold)
-    })
-    .collect()
+/// What an alarm looks at: a namespace and a metric.
+type Watched = (String, String);
+
+fn watched(namespace: &str, metric: &str) -> Watched {
+    (namespace.to_owned(), metric.to_owned())
+}
+
+/// The metrics whose height alarms look at, each with its threshold. Without those on a function's errors.
+fn thresholds() -> BTreeMap<Watched, i64> {
+    let alarms = resources("AWS::CloudWatch::Alarm").into_values();
+    let alarms = alarms.filter(|alarm| field(alarm, "ComparisonOperator") != Some("LessThanThreshold"));
+    let one = |alarm: String| {
+        let watched = watched(
+            field(&alarm, "Namespace")?,
+            field(&alarm, "MetricName").expect("a metric"),
+        );
+        let threshold = field(&alarm, "Threshold").expect("a threshold");
+        Some((watched, threshold.parse().expect("a number")))
+    };
+    let errors = watched("AWS/Lambda", "Errors");
+    alarms
+        .filter_map(one)
+        .filter(|(watched, _)| *watched != errors)
+        .collect()
 }
 
 /// The largest value of each metric, and the largest sum of one instant, whichever an alarm looks at.
-fn reached(series: &[Series]) -> BTreeMap<String, i64> {
-    let mut reached: BTreeMap<String, i64> = BTreeMap::new();
+fn reached(series: &[Series]) -> BTreeMap<Watched, i64> {
+    let mut reached: BTreeMap<Watched, i64> = BTreeMap::new();
     for series in series.iter().filter(|series| series.dimensions.len() == 1) {
         let mut sums: BTreeMap<_, i64> = BTreeMap::new();
         for (at, value) in &series.values {
             *sums.entry(*at).or_default() += value;
         }
         let most = sums.into_values().max().unwrap_or_default();
-        let known = reached.entry(series.name.clone()).or_default();
+        let known = reached.entry(watched(&series.namespace, &series.name)).or_default();
         *known = most.max(*known);
     }
     reached
@@ -180,9 +193,41 @@ async fn unseen() -> Vec<Series> {
     series
 }
 
+/// Nobody takes bills off the queue.
+async fn stalled() -> Vec<Series> {
+    let options = Options {
+        workers: 0,
+        ..Options::for_tests()
+    };
+    let sandbox = Sandbox::start(options, sandbox::functions::build)
+        .await
+        .expect("a sandbox");
+    let now = sandbox.clock().now();
+    let sent = Change::MessageSent {
+        queue: QueueName::Bills,
+        message: Message::new(json!({ "flush": true }).to_string(), BTreeMap::new(), now),
+    };
+    sandbox.change(sent).expect("a message");
+    let to = now + SignedDuration::from_mins(31);
+    sandbox.change(Change::ClockMoved { to }).expect("a clock");
+    sandbox.metrics()
+}
+
+/// The API may not read its table.
+async fn unanswering() -> Vec<Series> {
+    let scene = checked().await;
+    let fault = json!([{ "service": "dynamodb", "kind": "access-denied", "times": 1_000 }]);
+    let faults = serde_json::from_value(fault).expect("a fault");
+    scene.sandbox.faults(faults).expect("a fault that there is");
+    for _ in 0..5 {
+        Scene::assert_refused(scene.seller.get("integrationconfigs").await, 502, &[]);
+    }
+    scene.sandbox.metrics()
+}
+
 #[tokio::test]
 async fn every_alarm_s_condition_comes_about_and_its_metric_says_so() {
-    let mut highest: BTreeMap<String, i64> = BTreeMap::new();
+    let mut highest: BTreeMap<Watched, i64> = BTreeMap::new();
     for series in [
         unanswered().await,
         throttled().await,
@@ -190,6 +235,8 @@ async fn every_alarm_s_condition_comes_about_and_its_metric_says_so() {
         uncompared().await,
         restored().await,
         unseen().await,
+        stalled().await,
+        unanswering().await,
     ] {
         for (name, value) in reached(&series) {
             let known = highest.entry(name).or_default();
@@ -197,13 +244,41 @@ async fn every_alarm_s_condition_comes_about_and_its_metric_says_so() {
         }
     }
     let thresholds = thresholds();
-    assert!(thresholds.len() >= 11, "{thresholds:?}");
+    assert!(thresholds.len() >= 14, "{thresholds:?}");
     for (metric, threshold) in &thresholds {
         let found = highest.get(metric).copied();
         assert!(
             found.is_some_and(|found| found >= *threshold),
-            "{metric} reached {found:?}, and its alarm wants {threshold}: {highest:?}"
+            "{metric:?} reached {found:?}, and its alarm wants {threshold}: {highest:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn when_nobody_looks_the_gauges_have_no_samples() {
+    let mut scene = checked().await;
+    scene.until("2025-06-10T13:02:00Z").await;
+    let hours = |series: &[Series]| {
+        let gauge = series.iter().find(|series| series.name == "UnitsAtRisk");
+        let samples = gauge.map_or(&[][..], |series| &series.values);
+        ["11", "12", "13", "14", "15"].map(|hour| {
+            let of_the_hour = |at: &Timestamp| at.to_string().starts_with(&format!("2025-06-10T{hour}:"));
+            samples.iter().filter(|(at, _)| of_the_hour(at)).count()
+        })
+    };
+    // The schedules do not fire when the clock is set, as when they are switched off.
+    let to = "2025-06-10T16:02:00Z".parse().expect("an instant");
+    scene.change(Change::ClockMoved { to });
+    assert_eq!(hours(&scene.sandbox.metrics()), [1, 1, 0, 0, 0]);
+    let alarm = &resources("AWS::CloudWatch::Alarm")["NobodyLooksAlarm"];
+    for (name, value) in [
+        ("MetricName", "UnitsAtRisk"),
+        ("Statistic", "SampleCount"),
+        ("Period", "3600"),
+        ("EvaluationPeriods", "3"),
+        ("TreatMissingData", "breaching"),
+    ] {
+        assert_eq!(field(alarm, name), Some(value), "{name}");
     }
 }
 
@@ -212,7 +287,8 @@ async fn a_bill_that_is_metered_is_counted_and_the_gauges_say_that_nothing_waits
     let mut scene = checked().await;
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
     scene.until("2025-06-10T10:45:00Z").await;
-    let reached = reached(&scene.sandbox.metrics());
+    let mut reached = reached(&scene.sandbox.metrics());
+    reached.retain(|(namespace, _), _| namespace == "Outbill");
     let expect = [
         ("BillsReceived", 1),
         ("ConfigurationsFrozen", 0),
@@ -227,7 +303,7 @@ async fn a_bill_that_is_metered_is_counted_and_the_gauges_say_that_nothing_waits
         ("UnitsReported", 10_103),
         ("UnitsUndecided", 0),
     ];
-    let expect = expect.map(|(name, value)| (name.to_owned(), value));
+    let expect = expect.map(|(name, value)| (watched("Outbill", name), value));
     assert_eq!(reached, BTreeMap::from(expect));
     scene.end().await;
 }

@@ -89,13 +89,9 @@ fn environment(sandbox: &Sandbox) -> HashMap<&'static str, String> {
 
 /// By it the sandbox knows the function, and lets it do what the template does.
 fn access_key_id(program: &str) -> anyhow::Result<&'static str> {
-    let function = match program {
-        "bill-dispatch" => sandbox::Function::BillDispatch,
-        "api" => sandbox::Function::Api,
-        "reconcile" => sandbox::Function::Reconcile,
-        other => bail!("there is no function {other}"),
-    };
-    Ok(function.access_key_id())
+    let mut functions = sandbox::Function::ALL.into_iter();
+    let function = functions.find(|function| function.program() == program);
+    Ok(function.context("a function with this program")?.access_key_id())
 }
 
 async fn sandbox() -> anyhow::Result<Sandbox> {
@@ -251,6 +247,34 @@ async fn reconcile_does_what_its_schedules_say() -> anyhow::Result<()> {
         at_risk.dimensions.get("Deployment").map(String::as_str),
         Some("outbill/")
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_function_cannot_take_is_one_of_lambda_s_errors_and_the_next_event_is_answered() -> anyhow::Result<()> {
+    // Lambda counts them in the metric that three of the template's alarms look at.
+    let sandbox = sandbox().await?;
+    let about = http_event("GET", "/openapi.json", json!({}), "");
+    for (name, bad, good) in [
+        (
+            "bill-dispatch",
+            json!({ "records": "none" }),
+            sqs_event(&["{\"flush\":true}"]),
+        ),
+        ("api", json!({ "version": "2.0" }), about),
+        ("reconcile", json!({ "neverHeardOf": {} }), json!({ "watch": {} })),
+    ] {
+        let mut function = Function::start(name, &sandbox).await?;
+        let error = function.invoke(bad).await.expect_err(name).to_string();
+        assert!(error.starts_with("the function failed: "), "{name}: {error}");
+        function.invoke(good).await.context(name)?;
+    }
+    // A failure of what a function needs is one as well, where nobody else is told of it.
+    let mut function = Function::start("reconcile", &sandbox).await?;
+    let denied = json!([{ "service": "dynamodb", "kind": "access-denied", "times": 1_000 }]);
+    sandbox.faults(serde_json::from_value(denied)?)?;
+    let error = function.invoke(json!({ "watch": {} })).await.expect_err("denied");
+    assert!(error.to_string().starts_with("the function failed: "), "{error}");
     Ok(())
 }
 

@@ -40,6 +40,15 @@ impl Function {
         }
     }
 
+    /// Its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Function::BillDispatch => "bill-dispatch",
+            Function::Api => "api",
+            Function::Reconcile => "reconcile",
+        }
+    }
+
     /// The access key that it signs with. On AWS this is a session of its role; nothing here checks signatures.
     pub fn access_key_id(self) -> &'static str {
         match self {

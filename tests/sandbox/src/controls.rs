@@ -368,7 +368,7 @@ async fn set_faults(State(controls): State<Controls>, body: Bytes) -> Answer {
 }
 
 async fn metrics(State(controls): State<Controls>) -> Json<Value> {
-    Json(json!(controls.shared.cloudwatch.series()))
+    Json(json!(controls.shared.metrics()))
 }
 
 async fn requests(State(controls): State<Controls>) -> Json<Value> {

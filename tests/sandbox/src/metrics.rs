@@ -1,4 +1,4 @@
-//! What CloudWatch makes of lines in embedded metric format.
+//! What CloudWatch knows: lines in embedded metric format, and what AWS's services measure of themselves.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,9 +98,33 @@ impl CloudWatch {
         Ok(())
     }
 
+    /// Takes a value that a service of AWS measured, in the namespace of that service.
+    pub fn put(&self, namespace: &str, name: &str, dimension: (&str, &str), at: Timestamp, value: i64) {
+        let dimensions = Dimensions::from([(dimension.0.to_owned(), dimension.1.to_owned())]);
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.to_owned(), name.to_owned(), dimensions.clone());
+        let series = series.entry(key).or_insert_with(|| Series {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            dimensions,
+            unit: "Count".to_owned(),
+            values: Vec::new(),
+        });
+        series.values.push((at, value));
+    }
+
     /// Lines that were read, and their bytes.
     pub fn logged(&self) -> (u64, u64) {
         (self.lines.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// How many metrics AWS charges for: those that its own services do not measure.
+    pub fn custom(&self) -> usize {
+        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series
+            .keys()
+            .filter(|(namespace, ..)| !namespace.starts_with("AWS/"))
+            .count()
     }
 
     /// All that was sent.

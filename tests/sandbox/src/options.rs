@@ -24,7 +24,7 @@ pub struct Options {
     pub latency: Latency,
     /// Where the clock of a new sandbox stands; absent: at the machine's time.
     pub start_at: Option<Timestamp>,
-    /// How many batches are handled at once; one keeps the queue's order.
+    /// How many batches are handled at once; one keeps the queue's order. With none, the sandbox must start with an empty queue.
     pub workers: usize,
     /// The template whose policies the functions have; absent: the deployed one.
     pub template: Option<String>,

@@ -21,6 +21,19 @@ pub fn before(shared: &Arc<Shared>, api: Router) -> Router {
         .route("/", get(async move || Html(html)))
         .fallback_service(api)
         .layer(middleware::from_fn_with_state(shared.clone(), begin_at_once))
+        .layer(middleware::from_fn_with_state(shared.clone(), count_failures))
+}
+
+/// API Gateway counts the answers that say that the server failed.
+async fn count_failures(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if response.status().is_server_error() {
+        let now = shared.world.now();
+        shared
+            .cloudwatch
+            .put("AWS/ApiGateway", "5xx", ("ApiId", "outbill"), now, 1);
+    }
+    response
 }
 
 /// In AWS a schedule begins what was asked for within a minute. The sandbox's clock stands still, so it begins at once.

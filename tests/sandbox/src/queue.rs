@@ -43,10 +43,10 @@ impl Drop for EventSource {
 }
 
 impl EventSource {
-    /// Starts so many workers; one makes the order of handling the order of the queue.
+    /// Starts so many workers; one makes the order of handling the order of the queue, and with none nobody handles anything.
     pub fn start(world: &Arc<World>, dispatch: &Dispatch, workers: usize) -> EventSource {
         EventSource {
-            workers: (0..workers.max(1))
+            workers: (0..workers)
                 .map(|_| tokio::spawn(work(world.clone(), dispatch.clone())))
                 .collect(),
         }

@@ -167,7 +167,7 @@ impl Queue {
     }
 
     /// All messages, oldest first.
-    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+    pub fn messages(&self) -> impl Iterator<Item = &Message> + Clone {
         self.messages.values()
     }
 

@@ -143,6 +143,20 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
+    pub(crate) fn metrics(&self) -> Vec<Series> {
+        let now = self.world.now();
+        for queue in QueueName::ALL {
+            let put = |name, value| {
+                let dimension = ("QueueName", queue.as_str());
+                self.cloudwatch.put("AWS/SQS", name, dimension, now, value);
+            };
+            let (visible, oldest_seconds) = self.world.measure(queue);
+            put("ApproximateNumberOfMessagesVisible", visible);
+            put("ApproximateAgeOfOldestMessage", oldest_seconds);
+        }
+        self.cloudwatch.series()
+    }
+
     pub(crate) async fn advance_to(&self, to: Timestamp) -> Result<(), AdvanceError> {
         let _moving = self.moving.lock().await;
         schedules::advance(&self.world, &self.reconcile, to).await
@@ -318,9 +332,9 @@ impl Sandbox {
         self.shared.world.change(change)
     }
 
-    /// The metrics that the functions sent.
+    /// The metrics that the functions sent and the API's gateway counted, and the queues' own as they are now.
     pub fn metrics(&self) -> Vec<Series> {
-        self.shared.cloudwatch.series()
+        self.shared.metrics()
     }
 
     /// Calls by service and action.

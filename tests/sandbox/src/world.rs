@@ -164,6 +164,20 @@ impl World {
         })
     }
 
+    /// How many messages of a queue nobody has in hand, and how many seconds ago the oldest of the queue was sent.
+    pub fn measure(&self, queue: QueueName) -> (i64, i64) {
+        let inner = self.lock();
+        let now = self.now();
+        let messages = inner.holdings.queue(queue).messages();
+        let is_visible = |message: &&Message| {
+            message.visible_from <= now && !inner.in_flight.contains_key(&(queue, message.id.clone()))
+        };
+        let visible = messages.clone().filter(is_visible).count();
+        let oldest = messages.map(|message| message.sent_at).min();
+        let seconds = oldest.map_or(0, |sent| now.duration_since(sent).as_secs());
+        (i64::try_from(visible).unwrap_or(i64::MAX), seconds)
+    }
+
     /// The next instant at which a delayed message of the bill queue becomes visible.
     pub fn next_delayed(&self) -> Option<Timestamp> {
         let now = self.now();

@@ -101,7 +101,7 @@ pub(super) async fn play(plan: &Plan, recalculations: u32, latency: Latency) -> 
         invoked: meter.invoked(),
         log: since(end.log, begin.log),
         metrics: since(end.metrics, begin.metrics),
-        series: sandbox.metrics().len() as u64,
+        series: sandbox.shared.cloudwatch.custom() as u64,
         secrets: sandbox.shared.world.read(|holdings| holdings.secrets.len()) as u64,
         table_bytes: (end.table_bytes, begin.table_bytes),
         records: end.records - begin.records,
