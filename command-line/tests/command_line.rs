@@ -538,6 +538,9 @@ async fn a_restored_table_is_thawed_by_a_person() {
         .failed(1, "is not frozen");
     desk.restore_the_table().await;
     desk.hours(1).await;
+    // Nothing waits yet, and the next bill would be the first to notice.
+    let status = desk.run(&["status"]).await;
+    status.person("FROZEN: the table is a restored copy");
     desk.bill(2, "20.00").await;
     let status = desk.run(&["status"]).await;
     status.person("the table is a restored copy");

@@ -55,6 +55,11 @@ impl Configured {
         self.setting("awsMarketplaceCloudtrailChecks").and_then(Value::as_bool) == Some(true)
     }
 
+    /// Since when it sends nothing because the table is a restored copy.
+    fn frozen_since(&self) -> Option<Timestamp> {
+        instant(&self.configuration, "frozenSince")
+    }
+
     fn is(&self, name: &str) -> bool {
         self.configuration.get(name).and_then(Value::as_bool) == Some(true)
     }
@@ -178,11 +183,6 @@ fn needed(open: &[Value], configured: &[Configured], now: Timestamp) -> Vec<Stri
             "IN_CONFLICT" | "CONNECTION_FAILING" | "CONFIGURATION_DISABLED" => {
                 needed.push(format!("{what}: {state}. {}", field(row, "wayOut")));
             }
-            "FROZEN" if !checks_cloudtrail(row, configured) => needed.push(format!(
-                "{what}: the table is a restored copy. {}. Then: outbill thaw {} --reason …",
-                field(row, "wayOut"),
-                field(row, "integrationConfigId")
-            )),
             _ if closes_soon => needed.push(format!(
                 "{what}: AWS refuses them from {}. {}. See: outbill pending",
                 time_in(row, "refusedFrom"),
@@ -196,6 +196,14 @@ fn needed(open: &[Value], configured: &[Configured], now: Timestamp) -> Vec<Stri
         if let Some(why) = &one.disabled_because {
             needed.push(format!(
                 "{name} is disabled: {why}. Mend it, then: outbill enable {}",
+                one.id()
+            ));
+        }
+        if let Some(since) = one.frozen_since().filter(|_| !one.checks_cloudtrail()) {
+            needed.push(format!(
+                "{name} sends nothing since {}, because the table is a restored copy, and no CloudTrail check will thaw it. Find out what AWS was sent \
+                 since the copy was made, then: outbill thaw {} --reason …",
+                show::time(since),
                 one.id()
             ));
         }
@@ -360,6 +368,7 @@ fn configurations_table(configured: &[Configured], screen: &Screen) -> String {
         .map(|one| {
             let state = match (&one.disabled_because, one.is("authorized")) {
                 (Some(why), _) => format!("DISABLED: {why}"),
+                _ if one.frozen_since().is_some() => "FROZEN: the table is a restored copy".to_owned(),
                 (None, false) => "no credential".to_owned(),
                 (None, true) if one.setting("marketplaceShadow").and_then(Value::as_bool) == Some(true) => {
                     "shadow: sends nothing".to_owned()

@@ -5,7 +5,12 @@
 
 use axum::{Json, extract::Path};
 use outbill::{
-    effects::{access::Permission, configurations::Changed, table::PageRequest},
+    effects::{
+        access::Permission,
+        configurations::Changed,
+        freeze::{Look, Standing},
+        table::PageRequest,
+    },
     values::{
         configuration::{Audit, DestinationKind, ENTITY_TYPES, IntegrationConfiguration},
         credential::IntegrationCredential,
@@ -49,7 +54,8 @@ pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiErr
         .configurations
         .list(&call.organization, &request, wanted)
         .await?;
-    Ok(Json(page::response(&query, found, show)))
+    let standing = standing(&call).await?;
+    Ok(Json(page::response(&query, found, |found| show_now(found, &standing))))
 }
 
 /// m3ter declares one object as the answer and paging as parameters. This is both: the newest one's fields, and the page in `data`.
@@ -75,6 +81,8 @@ pub(crate) async fn by_entity(
         .list(&call.organization, &request, wanted)
         .await?;
     // A page may be empty although the list goes on.
+    let standing = standing(&call).await?;
+    let show = |found: &IntegrationConfiguration| show_now(found, &standing);
     let newest = found.items.first().map(show);
     if newest.is_none() && found.next.is_none() {
         return Err(ApiError::not_found(format!(
@@ -97,7 +105,8 @@ fn merged(mut left: Value, right: Value) -> Value {
 
 pub(crate) async fn retrieve(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
-    Ok(Json(show(&stored(&call, &id).await?)))
+    let stored = stored(&call, &id).await?;
+    Ok(Json(show_now(&stored, &standing(&call).await?)))
 }
 
 pub(crate) async fn create(call: Call, Body(body): Body) -> Result<Json<Value>, ApiError> {
@@ -361,6 +370,23 @@ pub(crate) fn put(fields: &mut Map<String, Value>, name: &str, value: Option<&st
     if let Some(value) = value {
         fields.insert(name.to_owned(), Value::from(value));
     }
+}
+
+/// Whether the table is a restored copy.
+async fn standing(call: &Call) -> Result<Standing, ApiError> {
+    Ok(call.outbill.freeze.standing(Look::Only, call.now).await?)
+}
+
+/// With what only reading can tell: since when nothing is sent because the table is a copy.
+fn show_now(configuration: &IntegrationConfiguration, standing: &Standing) -> Value {
+    let mut shown = show(configuration);
+    if let (Some(since), Value::Object(fields)) = (
+        standing.frozen_since(&configuration.organization, &configuration.id),
+        &mut shown,
+    ) {
+        put(fields, "frozenSince", Some(&since.to_string()));
+    }
+    shown
 }
 
 fn show(configuration: &IntegrationConfiguration) -> Value {

@@ -70,9 +70,15 @@ pub enum Look {
 impl Standing {
     /// Whether a configuration claims and sends nothing.
     pub fn is_frozen(&self, organization: &OrganizationId, configuration: &ConfigurationId) -> bool {
+        self.frozen_since(organization, configuration).is_some()
+    }
+
+    /// Since when a configuration claims and sends nothing, if it does not.
+    pub fn frozen_since(&self, organization: &OrganizationId, configuration: &ConfigurationId) -> Option<Timestamp> {
         match self {
-            Standing::Own => false,
-            Standing::Frozen(frozen) => !frozen.is_thawed(organization, configuration),
+            Standing::Own => None,
+            Standing::Frozen(frozen) if frozen.is_thawed(organization, configuration) => None,
+            Standing::Frozen(frozen) => Some(frozen.since),
         }
     }
 }

@@ -72,7 +72,7 @@ pub async fn world() -> World {
 fn with_table(connected: Outbill, client: aws_sdk_dynamodb::Client, others_url: &str) -> Outbill {
     use outbill::effects::{
         attempts::Attempts, bodies::Bodies, configurations::Configurations, credentials::Credentials, events::Events,
-        mappings::Mappings, queue::BillQueue, runs::Runs, table::Table, waiting::Waiting,
+        freeze::Freeze, mappings::Mappings, queue::BillQueue, runs::Runs, table::Table, waiting::Waiting,
     };
     let table = Table::new(client, "outbill");
     let ids = connected.ids.clone();
@@ -81,6 +81,7 @@ fn with_table(connected: Outbill, client: aws_sdk_dynamodb::Client, others_url: 
     Outbill {
         attempts: Attempts::new(table.clone()),
         configurations: Configurations::new(table.clone()),
+        freeze: Freeze::new(table.clone()),
         mappings: Mappings::new(table.clone()),
         credentials: Credentials::new(table.clone(), connected.secrets.clone()),
         runs: Runs::new(table.clone(), ids.clone()),

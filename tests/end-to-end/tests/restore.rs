@@ -161,7 +161,11 @@ async fn without_cloudtrail_only_an_operator_thaws_it() {
     scene.bill_unwatched(&june(3, "200.00")).await;
     scene.until_unwatched("2025-06-11T12:30:00Z").await;
     assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 20_000);
-    let path = format!("integrationconfigs/{}/thaw", scene.configuration);
+    let configuration = format!("integrationconfigs/{}", scene.configuration);
+    let path = format!("{configuration}/thaw");
+    scene.log_in().await;
+    let since = async |scene: &Scene| scene.seller.get(&configuration).await.expect("one")["frozenSince"].clone();
+    assert_eq!(since(&scene).await, json!("2025-06-10T12:30:00Z"));
     Scene::assert_refused(scene.seller.post(&path, &json!({})).await, 400, &["reason"]);
     Scene::assert_refused(
         scene
@@ -176,6 +180,7 @@ async fn without_cloudtrail_only_an_operator_thaws_it() {
     let thawed = scene.seller.post(&path, &reason).await.expect("thawed");
     assert_eq!(thawed["thawed"]["by"], json!(scene.sandbox.access_key().access_key_id));
     assert_eq!(thawed["entriesInDoubt"], json!([]));
+    assert_eq!(since(&scene).await, json!(null));
     Scene::assert_refused(scene.seller.post(&path, &reason).await, 400, &["is not frozen"]);
     scene.bill_unwatched(&june(4, "160.00")).await;
     assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 21_000);
