@@ -291,8 +291,11 @@ impl Table {
         let mut looked_at: Option<String> = None;
         let mut after = page.after.clone();
         let mut rows_seen = 0;
+        // A page that keeps every row is one query: one row more says whether there is another page.
+        let mut limit = i32::try_from(page.size.saturating_add(1)).unwrap_or(i32::MAX);
         loop {
-            let answer = self.query(&rows, order, after.as_deref()).await?;
+            let answer = self.query(&rows, order, after.as_deref(), limit).await?;
+            limit = ROWS_PER_QUERY_MAX;
             for item in answer.items.unwrap_or_default() {
                 let found = keep(&item)?;
                 if found.is_some() && kept.len() >= page.size {
@@ -321,8 +324,9 @@ impl Table {
         rows: &Rows<'_>,
         order: Order,
         after: Option<&str>,
+        limit: i32,
     ) -> Result<aws_sdk_dynamodb::operation::query::QueryOutput, StoreError> {
-        let request = self.client.query().table_name(&self.name).limit(ROWS_PER_QUERY_MAX);
+        let request = self.client.query().table_name(&self.name).limit(limit);
         let request = request.scan_index_forward(order == Order::Ascending);
         let request = match rows {
             Rows::Partition(pk) => {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
+
 use super::ledger::{USAGE_PREFIX, bill_partition, bills_partition};
 use super::row::{Item, Row};
 use super::table::{Order, Page, PageRequest, Rows, StoreError, Table};
@@ -9,6 +11,9 @@ use crate::values::amount::Units;
 use crate::values::bill::BillReference;
 use crate::values::hour::Hour;
 use crate::values::ids::{AccountId, BillId, OrganizationId};
+
+/// Bills of a page that are read at once.
+const AT_ONCE_MAX: usize = 16;
 
 /// Units by dimension (`<productCode>-<dimension>`) and hour.
 pub type ReportedUsage = BTreeMap<String, BTreeMap<Hour, Units>>;
@@ -66,17 +71,17 @@ impl Usage {
             }
             None => self.list(organization, filter, page).await?,
         };
-        let mut items = Vec::new();
-        for Listed { bill, account } in listed.items {
+        let reports = listed.items.into_iter().map(|Listed { bill, account }| async move {
             let reported = self.reported(&bill).await?;
-            items.push(BillUsage {
+            Ok::<_, StoreError>(BillUsage {
                 bill: bill.bill,
                 account,
                 reported,
-            });
-        }
+            })
+        });
+        let reports: Vec<_> = reports.collect();
         Ok(Page {
-            items,
+            items: stream::iter(reports).buffered(AT_ONCE_MAX).try_collect().await?,
             next: listed.next,
         })
     }

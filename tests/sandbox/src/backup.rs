@@ -12,14 +12,22 @@ use crate::seam::BuildError;
 /// DynamoDB's limit for one BatchWriteItem.
 const ITEMS_PER_WRITE_MAX: usize = 25;
 
+/// A row of the table.
+pub type Row = HashMap<String, AttributeValue>;
+
 /// The rows of the table at one instant.
 #[derive(Debug, Clone)]
-pub struct Backup(Vec<HashMap<String, AttributeValue>>);
+pub struct Backup(Vec<Row>);
 
 impl Backup {
     /// How many rows it has.
     pub fn rows(&self) -> usize {
         self.0.len()
+    }
+
+    /// The rows.
+    pub fn into_rows(self) -> Vec<Row> {
+        self.0
     }
 }
 
@@ -44,7 +52,12 @@ pub async fn restore(aws_endpoint_url: &str, backup: &Backup) -> Result<(), Buil
     let client = client(aws_endpoint_url).await;
     client.delete_table().table_name(TABLE).send().await?;
     table::definition()?.table_name(TABLE).send_with(&client).await?;
-    for rows in backup.0.chunks(ITEMS_PER_WRITE_MAX) {
+    write(&client, &backup.0).await
+}
+
+/// Writes rows as they are.
+pub async fn write(client: &Client, rows: &[Row]) -> Result<(), BuildError> {
+    for rows in rows.chunks(ITEMS_PER_WRITE_MAX) {
         let puts = rows.iter().map(|row| {
             let put = PutRequest::builder().set_item(Some(row.clone())).build()?;
             Ok(WriteRequest::builder().put_request(put).build())

@@ -22,6 +22,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Whether answers take as long as AWS's.
     pub latency: Latency,
+    /// How many metering calls a second are taken, in real time; absent: all.
+    pub metering_per_second: Option<u32>,
     /// Where the clock of a new sandbox stands; absent: at the machine's time.
     pub start_at: Option<Timestamp>,
     /// How many batches are handled at once; one keeps the queue's order. With none, the sandbox must start with an empty queue.
@@ -37,6 +39,7 @@ impl Options {
             port: 0,
             data: None,
             latency: Latency::None,
+            metering_per_second: None,
             start_at: None,
             workers: 1,
             template: None,
@@ -89,6 +92,7 @@ impl Arguments {
             port: self.port,
             data: self.data.clone(),
             latency: if self.latency { Latency::LikeAws } else { Latency::None },
+            metering_per_second: None,
             start_at: if self.no_demo {
                 None
             } else {

@@ -14,7 +14,7 @@ use permissions::Grant;
 use tokio::net::TcpListener;
 
 use crate::authorization::{Authorization, Denial, Function};
-use crate::aws::{self, Aws, Engine, EngineError, WireError, queue_url};
+use crate::aws::{self, Aws, Engine, EngineError, Quota, WireError, queue_url};
 use crate::backup::{self, Backup};
 use crate::clock::Clock;
 use crate::consumption::Consumption;
@@ -262,6 +262,7 @@ impl Sandbox {
                 engine: engine.client(),
                 own_url: addresses.aws.clone(),
                 latency: options.latency,
+                metering_quota: options.metering_per_second.map(Quota::new),
             }),
         );
         let cloudwatch = Arc::new(CloudWatch::default());

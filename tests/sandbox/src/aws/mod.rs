@@ -9,6 +9,7 @@ mod dynamodb;
 mod identity;
 mod metering;
 mod needs;
+mod quota;
 mod secretsmanager;
 mod ses;
 mod sqs;
@@ -33,6 +34,7 @@ pub use checksums::{md5_of_attributes, md5_of_text};
 pub use dynamodb::{Engine, EngineClient, EngineError};
 pub use identity::{Caller, HOME_ACCOUNT};
 pub use metering::Thoroughness;
+pub use quota::Quota;
 pub use sqs::{MESSAGE_BYTES_MAX, check_size, queue_arn, queue_url, system_attributes};
 pub use wire::WireError;
 
@@ -94,6 +96,8 @@ pub struct Aws {
     pub own_url: String,
     /// How long answers take.
     pub latency: Latency,
+    /// How many metering calls a second are taken.
+    pub metering_quota: Option<Quota>,
 }
 
 /// The stand-ins as a router.
@@ -226,6 +230,9 @@ async fn answer(aws: &Aws, parts: &Parts, body: Bytes) -> Response {
     }
     if let Some(denied) = denied(aws, &asked, parts, &body) {
         return denied;
+    }
+    if service == Service::Metering && aws.metering_quota.as_ref().is_some_and(|quota| !quota.takes()) {
+        return refusal(service, Refused::Throttled, &body);
     }
     match aws.faults.hit(service, asked.action()) {
         None => effect(aws, &asked, parts, body, Thoroughness::Whole).await,
