@@ -34,7 +34,15 @@ pub struct EnvironmentError {
 #[error("{}", .0.iter().map(EnvironmentError::to_string).collect::<Vec<_>>().join("; "))]
 pub struct EnvironmentErrors(pub Vec<EnvironmentError>);
 
+/// The span that `lambda_runtime` opens for an invocation, with its request's and its trace's ids.
+const INVOCATION: &str = "lambda_runtime::layers::trace=info";
+
 impl Environment {
+    /// The filter of the log, with the ids of the invocation on every line that it lets through, however little that is.
+    pub fn log_filter(&self) -> String {
+        format!("{},{INVOCATION}", self.log)
+    }
+
     /// Reads the variables through `variable`. Errors: every one that is missing or bad.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Environment, EnvironmentErrors> {
         let mut errors = Vec::new();

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     let environment = Environment::read(|name| std::env::var(name).ok())?;
-    let filter = EnvFilter::try_new(&environment.log)?;
+    let filter = EnvFilter::try_new(environment.log_filter())?;
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)

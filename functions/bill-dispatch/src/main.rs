@@ -11,7 +11,7 @@ async fn main() -> Result<(), Error> {
     let environment =
         Environment::read(|name| std::env::var(name).ok()).context("the function's environment is incomplete")?;
     let filter =
-        tracing_subscriber::EnvFilter::try_new(&environment.log).context("OUTBILL_LOG is no tracing filter")?;
+        tracing_subscriber::EnvFilter::try_new(environment.log_filter()).context("OUTBILL_LOG is no tracing filter")?;
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)

@@ -194,6 +194,17 @@ async fn bill_dispatch_names_the_message_that_must_come_again() -> anyhow::Resul
     let answer = function.invoke(sqs_event(&["{\"flush\":true}", &reference])).await?;
     assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "message-1"}]}));
     assert_eq!(sandbox.dead_letters().len(), 0);
+    // Whoever reads the log finds the message, the invocation and, where it is traced, the trace.
+    let log = function.log().await?;
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let failed = lines.iter().find(|line| line.to_string().contains("message-1"));
+    let failed = failed.with_context(|| format!("no line names the message: {log}"))?;
+    for id in ["requestId", "xrayTraceId"] {
+        assert!(
+            failed["spans"][0][id].as_str().is_some_and(|id| !id.is_empty()),
+            "{failed}"
+        );
+    }
     Ok(())
 }
 
