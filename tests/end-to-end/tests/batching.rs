@@ -1,6 +1,6 @@
 //! How records travel together.
 
-use end_to_end::{DIMENSION, Scene, bill, message, set_up};
+use end_to_end::{ACME_AWS_ACCOUNT, DIMENSION, Scene, bill, message, set_up};
 
 #[tokio::test]
 async fn sixty_bills_of_one_product_take_three_calls() {
@@ -50,5 +50,25 @@ async fn what_gathered_on_thirty_keys_goes_out_in_few_calls_at_the_tick() {
     assert_eq!(paid, 30 * 10_307);
     // The work index has shards, one message each at least; a batch takes them together.
     assert!(scene.metering_calls() <= 3, "{} calls", scene.metering_calls());
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn bills_of_one_buyer_that_come_together_are_not_in_each_other_s_way() {
+    let mut scene = Scene::ready().await;
+    let organization = scene.organization().to_owned();
+    let mut events = Vec::new();
+    for index in 0..30 {
+        let account = format!("account-{index}");
+        set_up::map(&scene.seller, "Account", &account, "Customer", ACME_AWS_ACCOUNT, None).await;
+        events.push(message::updated(&organization, &bill(&account, &account, 1).of("1.01")));
+    }
+    scene.sandbox.clear_requests();
+    scene.send_together(events).await;
+    let transactions = scene.sandbox.requests()["dynamodb"]["TransactWriteItems"];
+    // A manifest and its units each; one claim among them, one receipt. None was refused.
+    assert_eq!(transactions, 30 + 30 + 1);
+    scene.until("2025-06-10T11:02:00Z").await;
+    assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 30 * 101);
     scene.end().await;
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 
 use super::DispatchError;
 use crate::Outbill;
@@ -47,6 +47,8 @@ pub(super) struct Batch<'a> {
     /// Entries that this batch sends, or is about to claim, with how many of its messages are at it. Noted before the claim or the attempt is
     /// written, so that a second message about an entry starts no second attempt beside the first.
     reserved: std::sync::Mutex<BTreeMap<EntryName, u32>>,
+    /// Whose turn it is on a usage key.
+    turns: std::sync::Mutex<BTreeMap<KeyHash, Arc<Mutex<()>>>>,
     /// Configurations with failures that were counted after their rows were read.
     counted: std::sync::Mutex<BTreeSet<ConfigurationId>>,
     measured: std::sync::Mutex<Measured>,
@@ -64,6 +66,7 @@ impl<'a> Batch<'a> {
             standing: OnceCell::default(),
             mappings: std::sync::Mutex::default(),
             reserved: std::sync::Mutex::default(),
+            turns: Default::default(),
             counted: std::sync::Mutex::default(),
             measured: std::sync::Mutex::default(),
         }
@@ -135,6 +138,21 @@ impl<'a> Batch<'a> {
             configuration.is_some_and(IntegrationConfiguration::is_in_shadow),
             is_disabled || failing.is_failing(&origin.connection, self.now),
         ))
+    }
+
+    /// Waits until no other bill of this batch is at one of these keys. Two that are at one key at once read the same state, and the transaction
+    /// of one is refused and paid for. Other workers are not waited for: the ledger's conditions keep them apart.
+    pub(super) async fn turns(&self, keys: &BTreeSet<KeyHash>) -> Vec<OwnedMutexGuard<()>> {
+        let mut turns = Vec::new();
+        // All take them in one order, so that nobody waits for somebody who waits for him.
+        for key in keys {
+            let turn = {
+                let mut known = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+                known.entry(key.clone()).or_default().clone()
+            };
+            turns.push(turn.lock_owned().await);
+        }
+        turns
     }
 
     /// Whether nothing of the configuration is sent because the table is a restored copy.

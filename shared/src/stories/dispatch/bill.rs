@@ -204,6 +204,7 @@ impl Story<'_> {
             Ok(targets) => targets,
             Err(Unmapped { invalid, read }) => return Ok((Draft::Unmapped { invalid, read }, None)),
         };
+        let _turns = self.batch.turns(&self.keys(known.as_ref(), &targets)).await;
         let mut known = known;
         for _ in 0..TRIES_MAX {
             let (decided, rows) = match self.weigh(known.as_ref(), marketplace, &targets).await? {
@@ -322,12 +323,16 @@ impl Story<'_> {
         known: Option<&Manifest>,
         targets: &Targets,
     ) -> Result<BTreeMap<KeyHash, KeyRow>, DispatchError> {
-        let touched = known.into_iter().flat_map(|manifest| manifest.keys.keys().cloned());
-        let keys: BTreeSet<KeyHash> = touched
-            .chain(targets.values().map(|target| target.key.hash()))
-            .collect();
-        let keys: Vec<KeyHash> = keys.into_iter().collect();
+        let keys: Vec<KeyHash> = self.keys(known, targets).into_iter().collect();
         Ok(self.batch.outbill.ledger.key_rows(&self.bill.reference, &keys).await?)
+    }
+
+    /// The keys that the bill's units are on, and those that they go to.
+    fn keys(&self, known: Option<&Manifest>, targets: &Targets) -> BTreeSet<KeyHash> {
+        let touched = known.into_iter().flat_map(|manifest| manifest.keys.keys().cloned());
+        touched
+            .chain(targets.values().map(|target| target.key.hash()))
+            .collect()
     }
 
     /// Keys that another organization meters.
