@@ -11,6 +11,7 @@ use outbill::effects::metrics::Metrics;
 use outbill::values::ids::OrganizationId;
 use outbill::{Environment, Outbill};
 use sandbox::queues::QueueName;
+use sandbox::seller::Seller;
 use sandbox::{Sandbox, functions};
 use serde_json::{Value, json};
 
@@ -103,13 +104,14 @@ impl Child {
 }
 
 /// The child's side: tells where everything is, and holds the sandbox until it is ended.
-pub async fn hold(sandbox: Sandbox, organization: &str) -> anyhow::Result<()> {
+pub async fn hold(sandbox: Sandbox, seller: &Seller) -> anyhow::Result<()> {
     sandbox.clear_requests();
     let addresses = sandbox.addresses();
     println!(
         "{}",
         json!({
-            "aws": addresses.aws, "m3ter": addresses.m3ter, "controls": addresses.controls, "organization": organization,
+            "api": addresses.api, "aws": addresses.aws, "m3ter": addresses.m3ter, "controls": addresses.controls,
+            "organization": seller.organization(), "token": seller.token(),
             "queue": sandbox::aws::queue_url(&addresses.aws, QueueName::Bills),
         })
     );

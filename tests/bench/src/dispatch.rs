@@ -1,15 +1,17 @@
 //! A backlog of bills, dispatched by one worker in batches of a hundred, as SQS hands them to one environment of the function.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use clap::Args;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use outbill::Outbill;
 use outbill::values::configuration::Audit;
 use outbill::values::ids::OrganizationId;
@@ -22,13 +24,13 @@ use serde_json::{Value, json};
 use crate::baseline;
 use crate::child::{self, Child, Counts};
 use crate::figures::{self, Figure, Goal, spread};
-use crate::process::{cpu, memory_kb};
+use crate::process::{SELF, cpu, memory_kb};
 
 /// The product of the listing.
 pub const PRODUCT: &str = "3mgmp9q6okn47u0rgmzzjdi9k";
 const STARTS_AT: &str = "2025-06-10T10:02:00Z";
 /// SQS hands the function at most so many messages.
-const MESSAGES_PER_BATCH: usize = 100;
+pub const MESSAGES_PER_BATCH: usize = 100;
 const MAPPINGS_AT_ONCE: usize = 16;
 const RECORDS_PER_CALL: f64 = 25.0;
 
@@ -64,6 +66,43 @@ pub struct Plan {
     pub json: Option<PathBuf>,
 }
 
+impl Plan {
+    /// No backlog, and no delays.
+    pub fn nothing() -> Plan {
+        Plan {
+            bills: 0,
+            dimensions: 0,
+            baseline_bills: 0,
+            single: 0,
+            dynamodb_ms: 0,
+            metering_ms: 0,
+            others_ms: 0,
+            baseline: false,
+            json: None,
+        }
+    }
+}
+
+/// A version of a bill.
+#[derive(Debug, Clone, Copy)]
+pub struct Bill {
+    pub number: usize,
+    pub version: u32,
+    /// Of each dimension.
+    pub subtotal: u32,
+}
+
+impl Bill {
+    /// Its first version.
+    pub fn first(number: usize) -> Bill {
+        Bill {
+            number,
+            version: 1,
+            subtotal: 7,
+        }
+    }
+}
+
 /// When all of it happens.
 pub fn now() -> anyhow::Result<Timestamp> {
     Ok(STARTS_AT.parse()?)
@@ -79,11 +118,21 @@ pub fn dimension(number: usize) -> String {
     format!("units-{number}")
 }
 
-/// The child's side: a seller with a configuration and the products' mappings.
-pub async fn serve(plan: &Plan) -> anyhow::Result<()> {
+/// The child's side: a seller with a configuration and the products' mappings, from `start_at` on or from now.
+pub async fn serve(plan: &Plan, start_at: Option<Timestamp>) -> anyhow::Result<()> {
+    serve_with(plan, start_at, None).await
+}
+
+/// The same where AWS takes only so many metering calls a second.
+pub async fn serve_with(
+    plan: &Plan,
+    start_at: Option<Timestamp>,
+    metering_per_second: Option<u32>,
+) -> anyhow::Result<()> {
     let millis = Duration::from_millis;
     let options = Options {
-        start_at: Some(now()?),
+        start_at,
+        metering_per_second,
         // The worker is the other process.
         workers: 0,
         latency: Latency::Of {
@@ -109,8 +158,7 @@ pub async fn serve(plan: &Plan) -> anyhow::Result<()> {
         });
         seller.post("externalmappings", &mapping).await?;
     }
-    let organization = seller.organization().to_owned();
-    child::hold(sandbox, &organization).await
+    child::hold(sandbox, &seller).await
 }
 
 /// The worker's side.
@@ -118,10 +166,10 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let child = Child::start()?;
     let outbill = child.outbill().await;
     let organization = child.organization()?;
-    map(plan, &outbill, &organization).await?;
+    map(0..plan.bills + plan.single, &outbill, &organization).await?;
     let single_from = plan.bills;
     child.clear_requests()?;
-    let memory_before = memory_kb("VmRSS")?;
+    let memory_before = memory_kb(SELF, "VmRSS")?;
 
     let bar = bar(plan.bills, "bills dispatched");
     let (begun, cpu_before) = (Instant::now(), cpu()?);
@@ -133,7 +181,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     }
     let (took, used) = (begun.elapsed(), cpu()?.saturating_sub(cpu_before));
     bar.finish_and_clear();
-    let peak_kb = memory_kb("VmHWM")?;
+    let peak_kb = memory_kb(SELF, "VmHWM")?;
     let counts = child.requests()?;
     let records = plan.bills * plan.dimensions;
     let billed: Value = serde_json::from_str(&child.control("GET", "/marketplace", "")?)?;
@@ -154,7 +202,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let calls = count(&counts, "metering");
     let mut figures = vec![
         Figure {
-            name: "usage records per second, one worker",
+            name: "usage records per second, one worker".into(),
             value: rate,
             unit: "records/s",
             places: 0,
@@ -166,7 +214,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
             goal: Some(Goal::AtLeast(250.0)),
         },
         Figure {
-            name: "BatchMeterUsage calls over records / 25",
+            name: "BatchMeterUsage calls over records / 25".into(),
             value: calls / (as_f64(records) / RECORDS_PER_CALL),
             unit: "ratio",
             places: 3,
@@ -174,7 +222,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
             goal: Some(Goal::AtMost(1.05)),
         },
         Figure {
-            name: "DynamoDB requests per bill",
+            name: "DynamoDB requests per bill".into(),
             value: count(&counts, "dynamodb") / as_f64(plan.bills),
             unit: "requests",
             places: 2,
@@ -182,7 +230,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
             goal: Some(Goal::AtMost(if plan.dimensions == 1 { 8.0 } else { 12.0 })),
         },
         Figure {
-            name: "processor time per bill in a batch",
+            name: "processor time per bill in a batch".into(),
             value: used.as_secs_f64() * 1e3 / as_f64(plan.bills),
             unit: "ms",
             places: 2,
@@ -193,7 +241,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
             goal: None,
         },
         Figure {
-            name: "processor time of an invocation of one bill",
+            name: "processor time of an invocation of one bill".into(),
             value: single_cpu.as_secs_f64() * 1e3 / as_f64(plan.single.max(1)),
             unit: "ms",
             places: 2,
@@ -201,14 +249,11 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
             goal: Some(Goal::AtMost(1.0)),
         },
         Figure {
-            name: "peak memory of the worker",
-            value: f64::from(u32::try_from(peak_kb)?) / 1024.0,
+            name: "peak memory of the worker".into(),
+            value: figures::megabytes(peak_kb),
             unit: "MB",
             places: 1,
-            of: format!(
-                "{:.1} MB before the backlog",
-                f64::from(u32::try_from(memory_before)?) / 1024.0
-            ),
+            of: format!("{:.1} MB before the backlog", figures::megabytes(memory_before)),
             goal: Some(Goal::AtMost(30.0)),
         },
     ];
@@ -216,7 +261,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
         let (records, took) = baseline::run(plan, &child).await?;
         let straightforward = as_f64(records) / took.as_secs_f64();
         figures.push(Figure {
-            name: "the straightforward design",
+            name: "the straightforward design".into(),
             value: straightforward,
             unit: "records/s",
             places: 1,
@@ -224,7 +269,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
             goal: None,
         });
         figures.push(Figure {
-            name: "times the straightforward design",
+            name: "times the straightforward design".into(),
             value: rate / straightforward,
             unit: "ratio",
             places: 1,
@@ -233,19 +278,14 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
         });
     }
     figures::print(&figures);
-    if let Some(file) = &plan.json {
-        std::fs::write(file, figures::json(&figures).to_string())
-            .with_context(|| format!("--json: {} cannot be written", file.display()))?;
-    }
-    Ok(())
+    figures::keep(&figures, plan.json.as_deref())
 }
 
 /// Every bill has an account of its own, and every account a buyer.
-async fn map(plan: &Plan, outbill: &Outbill, organization: &OrganizationId) -> anyhow::Result<()> {
-    let bills = plan.bills + plan.single;
-    let bar = bar(bills, "accounts mapped");
+pub async fn map(bills: Range<usize>, outbill: &Outbill, organization: &OrganizationId) -> anyhow::Result<()> {
+    let bar = bar(bills.len(), "accounts mapped");
     let now = now()?;
-    let mappings = (0..bills).map(|bill| {
+    let mappings = bills.map(|bill| {
         let bar = &bar;
         async move {
             let mapping = ExternalMapping {
@@ -274,27 +314,46 @@ async fn map(plan: &Plan, outbill: &Outbill, organization: &OrganizationId) -> a
 }
 
 /// One invocation of the function's handler with these bills.
-async fn invoke(
+pub async fn invoke(
     plan: &Plan,
     outbill: &Outbill,
     organization: &OrganizationId,
     bills: &[usize],
 ) -> anyhow::Result<Duration> {
+    let month = month(now()?);
+    let message = |bill: &usize| message(plan.dimensions, month, organization, Bill::first(*bill));
+    handle(outbill, bills.iter().map(message).collect(), now()?).await
+}
+
+/// One invocation of the function's handler.
+pub async fn handle(outbill: &Outbill, messages: Vec<SqsMessage>, now: Timestamp) -> anyhow::Result<Duration> {
     let mut event = SqsEvent::default();
-    event.records = bills.iter().map(|bill| message(plan, organization, *bill)).collect();
+    event.records = messages;
     let begun = Instant::now();
-    let answer = bill_dispatch::handle(outbill, event, now()?).await;
+    let answer = bill_dispatch::handle(outbill, event, now).await;
     let took = begun.elapsed();
     anyhow::ensure!(answer.batch_item_failures.is_empty(), "messages failed: {answer:?}");
     Ok(took)
 }
 
-fn message(plan: &Plan, organization: &OrganizationId, bill: usize) -> SqsMessage {
-    let line = |number: usize| json!({ "lineItemType": "USAGE", "productId": format!("product-{number}"), "currency": "USD", "convertedSubtotal": 7 });
-    let lines: Vec<Value> = (0..plan.dimensions).map(line).collect();
+/// The first day of an instant's month.
+pub fn month(instant: Timestamp) -> Date {
+    instant.to_zoned(TimeZone::UTC).date().first_of_month()
+}
+
+/// A bill of a month, as SQS brings it.
+pub fn message(dimensions: usize, month: Date, organization: &OrganizationId, bill: Bill) -> SqsMessage {
+    let Bill {
+        number: bill,
+        version,
+        subtotal,
+    } = bill;
+    let line = |number: usize| json!({ "lineItemType": "USAGE", "productId": format!("product-{number}"), "currency": "USD", "convertedSubtotal": subtotal });
+    let lines: Vec<Value> = (0..dimensions).map(line).collect();
+    let end = month.last_of_month().saturating_add(1.day());
     let body = json!({ "orgId": organization, "bill": {
-        "id": format!("bill-{bill}"), "accountId": format!("account-{bill}"), "version": 1, "currency": "USD", "startDate": "2025-06-01",
-        "endDateTimeUTC": "2025-07-01T00:00:00Z", "lineItems": lines,
+        "id": format!("bill-{bill}"), "accountId": format!("account-{bill}"), "version": version, "currency": "USD", "startDate": month,
+        "endDateTimeUTC": format!("{end}T00:00:00Z"), "lineItems": lines,
     }});
     let mut message = SqsMessage::default();
     message.message_id = Some(format!("message-{bill}"));
@@ -303,24 +362,28 @@ fn message(plan: &Plan, organization: &OrganizationId, bill: usize) -> SqsMessag
     message
 }
 
-fn bar(count: usize, what: &str) -> ProgressBar {
+/// The progress of long work.
+pub fn bar(count: usize, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(u64::try_from(count).unwrap_or(u64::MAX));
     let style = format!("{{bar:30}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left");
     bar.set_style(ProgressStyle::with_template(&style).unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }
 
-fn count(counts: &Counts, service: &str) -> f64 {
+/// The requests of a service.
+pub fn count(counts: &Counts, service: &str) -> f64 {
     let all: u64 = counts.get(service).map_or(0, |actions| actions.values().sum());
     f64::from(u32::try_from(all).unwrap_or(u32::MAX))
 }
 
-fn told(counts: &Counts, service: &str) -> String {
+/// The requests of a service, in words.
+pub fn told(counts: &Counts, service: &str) -> String {
     let actions = counts.get(service).into_iter().flatten();
     let actions: Vec<String> = actions.map(|(action, count)| format!("{count} {action}")).collect();
     actions.join(", ")
 }
 
-fn as_f64(count: usize) -> f64 {
+/// For ratios.
+pub fn as_f64(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

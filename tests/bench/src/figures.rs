@@ -1,14 +1,17 @@
 //! Figures as a table for people and as JSON for programs.
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// One figure with what it was asked to be.
 #[derive(Debug)]
 pub struct Figure {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub value: f64,
     pub unit: &'static str,
     /// Decimal places that mean something.
@@ -46,7 +49,7 @@ pub fn print(figures: &[Figure]) {
         .set_header(["figure", "value", "unit", "of", "goal"]);
     for figure in figures {
         table.add_row([
-            figure.name.to_owned(),
+            figure.name.to_string(),
             format!("{:.*}", figure.places, figure.value),
             figure.unit.to_owned(),
             figure.of.clone(),
@@ -59,26 +62,35 @@ pub fn print(figures: &[Figure]) {
     println!("{table}");
 }
 
-/// The same for programs.
-pub fn json(figures: &[Figure]) -> Value {
-    let one = |figure: &Figure| {
-        let value = json!({ "value": figure.value, "unit": figure.unit, "of": figure.of });
-        (figure.name.to_owned(), value)
+/// Writes the same for programs, if a file is given.
+pub fn keep(figures: &[Figure], file: Option<&Path>) -> anyhow::Result<()> {
+    let Some(file) = file else {
+        return Ok(());
     };
-    Value::Object(figures.iter().map(one).collect::<Map<String, Value>>())
+    std::fs::write(file, json(figures).to_string())
+        .with_context(|| format!("--json: {} cannot be written", file.display()))
+}
+
+fn json(figures: &[Figure]) -> Value {
+    let one =
+        |figure: &Figure| json!({ "name": figure.name, "value": figure.value, "unit": figure.unit, "of": figure.of });
+    figures.iter().map(one).collect()
+}
+
+/// What so many hundredths of the times do not exceed, in milliseconds.
+pub fn within(times: &mut [Duration], hundredths: usize) -> f64 {
+    times.sort();
+    let place = times.len().saturating_sub(1) * hundredths / 100;
+    times.get(place).map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }
 
 /// Half and ninety-nine of a hundred took at most so long.
 pub fn spread(times: &mut [Duration]) -> String {
-    times.sort();
-    let part = |hundredths: usize| {
-        let place = times.len().saturating_sub(1) * hundredths / 100;
-        times.get(place).map_or(0.0, |time| time.as_secs_f64() * 1e3)
-    };
-    format!(
-        "{}; half within {:.1} ms, 99 % within {:.1} ms",
-        times.len(),
-        part(50),
-        part(99)
-    )
+    let (half, most) = (within(times, 50), within(times, 99));
+    format!("{}; half within {half:.1} ms, 99 % within {most:.1} ms", times.len())
+}
+
+/// Linux's kB as megabytes.
+pub fn megabytes(kb: u64) -> f64 {
+    f64::from(u32::try_from(kb).unwrap_or(u32::MAX)) / 1024.0
 }

@@ -1,14 +1,23 @@
-//! `cargo run --release -p bench`: what one worker does with a backlog, beside the straightforward design; and how a large day is reconciled.
+//! `cargo run --release -p bench`: what one worker does with a backlog, beside the straightforward design; how the tick drains many
+//! keys; how a large day is reconciled; how fast the functions' own programs start, and how many instructions an invocation takes; whether a bill's
+//! cost grows with the table; and what lists of the API take.
 //!
-//! Two processes each, so that the memory and the processor time of one are not the other's: a child holds the sandbox, this one works as the
-//! function does. Machines are noisy: believe counts, and ratios of one run; seconds only in comparison.
+//! Several processes each, so that the memory and the processor time of one are not the other's: a child holds the sandbox, this one works as
+//! the function does, or watches the functions' programs. Machines are noisy: believe counts, and ratios of one run; seconds only in comparison.
 
 mod baseline;
 mod child;
+mod clones;
 mod dispatch;
 mod figures;
+mod gateway;
+mod growth;
+mod lists;
 mod process;
+mod program;
 mod reconcile;
+mod start;
+mod tick;
 
 use clap::{Parser, Subcommand};
 
@@ -27,23 +36,39 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Reconcile a large day: records a second, memory, requests.
+    /// Reconcile a large day: records a second, memory, requests
     Reconcile(reconcile::Plan),
+    /// Start the functions' programs: time to the first answer, instructions, memory
+    Start(start::Plan),
+    /// Drain many keys by the tick, with several workers on AWS's quota
+    Tick(tick::Plan),
+    /// Dispatch the same bills over a larger and larger table
+    Growth(growth::Plan),
+    /// Read long lists of the API, beside the engine's own time
+    Lists(lists::Plan),
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let mut runtime = match arguments.serve {
-        true => tokio::runtime::Builder::new_multi_thread(),
+    let mut runtime = match (arguments.serve, &arguments.what) {
+        (true, _) | (_, Some(What::Start(_))) => tokio::runtime::Builder::new_multi_thread(),
         // As the function runs.
-        false => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
         match (arguments.what, arguments.serve) {
             (Some(What::Reconcile(plan)), true) => reconcile::serve(&plan).await,
             (Some(What::Reconcile(plan)), false) => reconcile::measure(&plan).await,
-            (None, true) => dispatch::serve(&arguments.dispatch).await,
+            (Some(What::Start(plan)), true) => start::serve(&plan).await,
+            (Some(What::Start(plan)), false) => start::measure(&plan).await,
+            (Some(What::Tick(_)), true) => tick::serve().await,
+            (Some(What::Tick(plan)), false) => tick::measure(&plan).await,
+            (Some(What::Growth(_)), true) => growth::serve().await,
+            (Some(What::Growth(plan)), false) => growth::measure(&plan).await,
+            (Some(What::Lists(_)), true) => lists::serve().await,
+            (Some(What::Lists(plan)), false) => lists::measure(&plan).await,
+            (None, true) => dispatch::serve(&arguments.dispatch, Some(dispatch::now()?)).await,
             (None, false) => dispatch::measure(&arguments.dispatch).await,
         }
     })

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::child::{self, Child};
 use crate::dispatch::PRODUCT;
-use crate::process::memory_kb;
+use crate::process::{SELF, memory_kb};
 
 const DAY: &str = "2025-06-10";
 const SET_UP_AT: &str = "2025-06-10T00:00:00Z";
@@ -59,7 +59,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let source = plan.source.to_possible_value().context("a source")?;
     let child = Child::start()?;
     let outbill = child.outbill().await;
-    let before = memory_kb("VmRSS")?;
+    let before = memory_kb(SELF, "VmRSS")?;
     let began = Instant::now();
     reconcile(&outbill, Work::Day(DAY.parse()?), RECONCILED_AT.parse()?).await?;
     let took = began.elapsed();
@@ -76,7 +76,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     println!("records per second {:.0}", report.tally.records as f64 / seconds);
     println!(
         "peak memory        {} MB ({} MB before)",
-        memory_kb("VmHWM")? / 1024,
+        memory_kb(SELF, "VmHWM")? / 1024,
         before / 1024
     );
     println!("CloudTrail pages   {}", report.tally.requests);
@@ -121,7 +121,7 @@ pub async fn serve(plan: &Plan) -> anyhow::Result<()> {
     sandbox.change(Change::ClockMoved {
         to: RECONCILED_AT.parse()?,
     })?;
-    child::hold(sandbox, day.organization.as_str()).await
+    child::hold(sandbox, &seller).await
 }
 
 /// The day that is made.

@@ -1,0 +1,110 @@
+//! A function's own program, as Lambda runs it: a process on the Runtime API.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use lambda_simulator::{InvocationState, InvocationStatus, Simulator};
+use sandbox::functions;
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use crate::gateway::Gateway;
+
+/// Under callgrind a function takes fifty times as long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+
+/// Where the programs lie, and what they are told.
+#[derive(Debug)]
+pub struct Programs {
+    pub folder: PathBuf,
+    pub gateway: Gateway,
+    pub bill_queue_url: String,
+    pub m3ter_base_url: String,
+}
+
+impl Programs {
+    /// The folder of the programs: `given`, or this program's own.
+    pub fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+        let own = std::env::current_exe()?;
+        let folder = given.or(own.parent()).context("a folder of programs")?;
+        for function in sandbox::Function::ALL {
+            ensure!(
+                folder.join(function.program()).is_file(),
+                "{} has no {}: build the functions first, with cargo build --release -p bench -p bill-dispatch -p api -p reconcile",
+                folder.display(),
+                function.program()
+            );
+        }
+        Ok(folder.to_owned())
+    }
+
+    /// Starts a function's program, under `wrapper` if there is one.
+    pub async fn start(&self, function: sandbox::Function, wrapper: &[String]) -> anyhow::Result<Program> {
+        let simulator = Simulator::builder()
+            .function_name(function.program())
+            .region(functions::REGION)
+            .invocation_timeout(ANSWER_WITHIN)
+            .build()
+            .await?;
+        let program = self.folder.join(function.program());
+        let mut command = match wrapper.split_first() {
+            Some((wrapper, arguments)) => {
+                let mut command = Command::new(wrapper);
+                command.args(arguments).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let process = command
+            .env_clear()
+            .envs(simulator.lambda_env_vars())
+            .envs(self.gateway.variables())
+            .env("AWS_ACCESS_KEY_ID", function.access_key_id())
+            .env("AWS_SECRET_ACCESS_KEY", "test-only")
+            .env("OUTBILL_TABLE", functions::TABLE)
+            .env("OUTBILL_BILL_QUEUE_URL", &self.bill_queue_url)
+            .env("OUTBILL_M3TER_BASE_URL", &self.m3ter_base_url)
+            .env("OUTBILL_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Program { simulator, process })
+    }
+}
+
+/// A running program; dropping it ends it.
+pub struct Program {
+    simulator: Simulator,
+    process: Child,
+}
+
+impl Program {
+    /// Puts an event in its way before it asks for one; gives the event's id.
+    pub async fn enqueue(&self, event: Value) -> String {
+        self.simulator.enqueue_payload(event).await
+    }
+
+    /// Waits for its answer to an event.
+    pub async fn answered(&mut self, id: &str) -> anyhow::Result<InvocationState> {
+        let state = tokio::select! {
+            state = self.simulator.wait_for_invocation_complete(id, ANSWER_WITHIN) => state?,
+            status = self.process.wait() => bail!("the program ended: {}", status?),
+        };
+        ensure!(state.status == InvocationStatus::Success, "{:?}", state.error);
+        Ok(state)
+    }
+
+    /// Its process, as `/proc` names it.
+    pub fn id(&self) -> anyhow::Result<String> {
+        Ok(self.process.id().context("a process")?.to_string())
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn end(mut self) -> anyhow::Result<ExitStatus> {
+        Command::new("kill").args(["-TERM", &self.id()?]).status().await?;
+        Ok(self.process.wait().await?)
+    }
+}
