@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::tls::Tls;
 use common::{Desk, Said};
 
 use sandbox::{Fault, FaultKind, Service};
@@ -111,6 +112,25 @@ async fn who_may_not_is_told_how_to_log_in_again() {
     said.failed(4, "the token expired at 2020-01-01 00:00:00 UTC");
     std::fs::write(&file, "{}").unwrap();
     desk.run(&["status"]).await.failed(1, "is not a login");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_https_only_a_trusted_certificate_gets_the_secret() {
+    let desk = Desk::open().await;
+    let tls = Tls::before(&desk.api()).await;
+    let key = desk.key().clone();
+    let input = format!("{}\n{}\n", key.access_key_id, key.api_secret);
+    let login = ["login", "--api", &tls.address, "--organization", &key.org_id];
+    let untrusted = [("SSL_CERT_FILE", tls.untrusted.as_str())];
+    let said = desk.run_with(&login, &untrusted, &input).await;
+    said.failed(5, "invalid peer certificate");
+    assert!(!desk.config().join("outbill").exists());
+    let trusted = [("SSL_CERT_FILE", tls.trusted.as_str())];
+    desk.run_with(&login, &trusted, &input).await.well();
+    desk.run_with(&["status"], &trusted, "").await.well();
+    desk.run_with(&["status"], &untrusted, "")
+        .await
+        .failed(5, "invalid peer certificate");
 }
 
 #[tokio::test(flavor = "multi_thread")]

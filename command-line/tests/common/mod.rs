@@ -1,5 +1,7 @@
 //! A sandbox, and an operator's desk in front of it: a folder for logins, and the program.
 
+pub mod tls;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
