@@ -277,13 +277,14 @@ impl Access {
         {
             return Ok(keys);
         }
-        let current = match self.signing_key(Stage::Current).await? {
-            Some(current) => current,
-            None => self.make_signing_key().await?,
-        };
+        // At once: the first request of a process waits for it.
+        let (current, previous) = futures::join!(self.signing_key(Stage::Current), self.signing_key(Stage::Previous));
         let keys = SigningKeys {
-            current,
-            previous: self.signing_key(Stage::Previous).await?,
+            current: match current? {
+                Some(current) => current,
+                None => self.make_signing_key().await?,
+            },
+            previous: previous?,
         };
         self.write(|remembered| remembered.signing = Some((keys.clone(), now)));
         Ok(keys)

@@ -181,20 +181,20 @@ impl Runs {
         now: Timestamp,
         entry: &Value,
     ) -> Result<(), StoreError> {
-        self.append_logs(now, [(organization, run, entry)]).await
+        self.append_logs(now, [(organization, run, entry.to_string().as_str())])
+            .await
     }
 
-    /// Adds a document to the log of each of several runs, in as few requests as DynamoDB takes.
+    /// Adds a document, as its text, to the log of each of several runs, in as few requests as DynamoDB takes.
     pub async fn append_logs<'a>(
         &self,
         now: Timestamp,
-        entries: impl IntoIterator<Item = (&'a OrganizationId, &'a RunId, &'a Value)>,
+        entries: impl IntoIterator<Item = (&'a OrganizationId, &'a RunId, &'a str)>,
     ) -> Result<(), StoreError> {
         let expires_at = now.saturating_add(LOG_KEPT).unwrap_or(Timestamp::MAX).as_second();
         let mut rows = Vec::new();
         for (organization, run, entry) in entries {
-            let text = entry.to_string();
-            let parts = chunks(&text, ROW_TEXT_BYTES_MAX);
+            let parts = chunks(entry, ROW_TEXT_BYTES_MAX);
             let id = self.ids.text(now);
             let count = i64::try_from(parts.len()).unwrap_or(i64::MAX);
             for (part, text) in parts.into_iter().enumerate() {

@@ -37,7 +37,8 @@ pub(super) const ENTITY_TYPE: &str = "Bill";
 /// A run that is about to be written, and what follows from it.
 struct Ending {
     run: IntegrationRun,
-    log: Value,
+    /// As text: a batch keeps a document for each of its runs, and text is smaller than the tree.
+    log: String,
     bill: BillReference,
     account: Option<AccountId>,
     configuration: IntegrationConfiguration,
@@ -90,7 +91,7 @@ pub(super) async fn finish(
         }
     }
     let endings = || ended.iter().flat_map(|(_, message)| &message.endings);
-    let logs = endings().map(|ending| (&ending.run.organization, &ending.run.id, &ending.log));
+    let logs = endings().map(|ending| (&ending.run.organization, &ending.run.id, ending.log.as_str()));
     let runs = &batch.outbill.runs;
     let logged = isolated(runs.append_logs(batch.now, logs)).await;
     if let Err(error) = logged.and_then(|logged| logged.map_err(DispatchError::from)) {
@@ -241,6 +242,7 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Ending {
         "keys": keys_log(&outcome),
         "exchanges": exchanges,
     });
+    let log = log.to_string();
     let run = IntegrationRun {
         id: draft.run,
         organization: draft.bill.organization.clone(),
