@@ -41,12 +41,9 @@ async fn build() -> anyhow::Result<HashMap<String, PathBuf>> {
             "build",
             "--locked",
             "--message-format=json",
-            "-p",
-            "bill-dispatch",
-            "-p",
-            "api",
-            "-p",
-            "reconcile",
+            "--workspace",
+            "--bins",
+            "--tests",
         ])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .arg("--target-dir")
