@@ -37,9 +37,12 @@ pub fn sample_bill() -> usize {
     SAMPLE
 }
 
-/// Maps the account of the bill whose rows are taken.
-pub async fn map_sample(outbill: &Outbill, organization: &OrganizationId) -> anyhow::Result<()> {
-    dispatch::map(SAMPLE..SAMPLE + 1, outbill, organization).await
+/// The child, and Outbill before it, with the account mapped of the bill whose rows are taken.
+pub async fn begin() -> anyhow::Result<(Child, Outbill, OrganizationId)> {
+    let child = Child::start()?;
+    let (outbill, organization) = (child.outbill().await, child.organization()?);
+    dispatch::map(SAMPLE..SAMPLE + 1, &outbill, &organization).await?;
+    Ok((child, outbill, organization))
 }
 
 impl Sample {

@@ -67,11 +67,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// No backlog, and no delays.
-    pub fn nothing() -> Plan {
+    /// Bills of one dimension, and no delays.
+    pub fn without_delays() -> Plan {
         Plan {
             bills: 0,
-            dimensions: 0,
+            dimensions: 1,
             baseline_bills: 0,
             single: 0,
             dynamodb_ms: 0,

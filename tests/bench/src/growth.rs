@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::child::Child;
 use crate::clones::{self, Sample};
 use crate::dispatch::{self, as_f64, count};
 use crate::figures::{self, Figure, within};
@@ -29,23 +28,14 @@ pub struct Plan {
 
 /// The child's side.
 pub async fn serve() -> anyhow::Result<()> {
-    dispatch::serve(&backlog(), Some(dispatch::now()?)).await
-}
-
-fn backlog() -> dispatch::Plan {
-    dispatch::Plan {
-        dimensions: 1,
-        ..dispatch::Plan::nothing()
-    }
+    dispatch::serve(&dispatch::Plan::without_delays(), Some(dispatch::now()?)).await
 }
 
 /// Fills, and measures at each step.
 pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
-    let child = Child::start()?;
-    let outbill = child.outbill().await;
-    let organization = child.organization()?;
-    clones::map_sample(&outbill, &organization).await?;
-    dispatch::invoke(&backlog(), &outbill, &organization, &[clones::sample_bill()]).await?;
+    let (child, outbill, organization) = clones::begin().await?;
+    let backlog = dispatch::Plan::without_delays();
+    dispatch::invoke(&backlog, &outbill, &organization, &[clones::sample_bill()]).await?;
     let sample = Sample::take(&child).await?;
 
     let mut figures = Vec::new();
@@ -58,7 +48,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
         let (begun, cpu_before) = (Instant::now(), cpu()?);
         let mut times = Vec::new();
         for batch in bills.chunks(dispatch::MESSAGES_PER_BATCH) {
-            times.push(dispatch::invoke(&backlog(), &outbill, &organization, batch).await?);
+            times.push(dispatch::invoke(&backlog, &outbill, &organization, batch).await?);
         }
         let (took, used) = (begun.elapsed(), cpu()?.saturating_sub(cpu_before));
         let requests = count(&child.requests()?, "dynamodb") / as_f64(plan.dispatched);

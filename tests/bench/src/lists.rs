@@ -12,7 +12,7 @@ use sandbox::backup::{self, Row};
 use sandbox::functions;
 use serde_json::Value;
 
-use crate::child::{Child, Counts};
+use crate::child::Counts;
 use crate::clones::{self, Sample};
 use crate::dispatch::{self, as_f64, count};
 use crate::figures::{self, Figure, Goal, spread, within};
@@ -39,22 +39,12 @@ pub struct Plan {
 
 /// The child's side.
 pub async fn serve() -> anyhow::Result<()> {
-    dispatch::serve(&backlog(), None).await
-}
-
-fn backlog() -> dispatch::Plan {
-    dispatch::Plan {
-        dimensions: 1,
-        ..dispatch::Plan::nothing()
-    }
+    dispatch::serve(&dispatch::Plan::without_delays(), None).await
 }
 
 /// Makes the lists, and reads them.
 pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
-    let child = Child::start()?;
-    let outbill = child.outbill().await;
-    let organization = child.organization()?;
-    clones::map_sample(&outbill, &organization).await?;
+    let (child, outbill, organization) = clones::begin().await?;
     let now = jiff::Timestamp::now();
     let bill = dispatch::Bill::first(clones::sample_bill());
     let message = dispatch::message(1, dispatch::month(now), &organization, bill);

@@ -56,8 +56,7 @@ pub async fn serve(plan: &Plan) -> anyhow::Result<()> {
 fn backlog(plan: &Plan) -> dispatch::Plan {
     dispatch::Plan {
         bills: plan.starts + plan.batches * MESSAGES_PER_BATCH + 2 * FEW + plan.instructions,
-        dimensions: 1,
-        ..dispatch::Plan::nothing()
+        ..dispatch::Plan::without_delays()
     }
 }
 

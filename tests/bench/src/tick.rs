@@ -14,7 +14,6 @@ use outbill::Outbill;
 use sandbox::functions;
 use serde_json::{Value, json};
 
-use crate::child::Child;
 use crate::clones::{self, Sample};
 use crate::dispatch::{self, as_f64, count};
 use crate::figures::{self, Figure, Goal};
@@ -46,25 +45,18 @@ pub struct Plan {
 
 /// The child's side: at the tick, with AWS's quota.
 pub async fn serve() -> anyhow::Result<()> {
-    dispatch::serve_with(&backlog(), Some(TICKS_AT.parse()?), Some(CALLS_PER_SECOND)).await
-}
-
-fn backlog() -> dispatch::Plan {
-    dispatch::Plan {
-        dimensions: 1,
+    let backlog = dispatch::Plan {
         dynamodb_ms: 5,
         metering_ms: 60,
         others_ms: 20,
-        ..dispatch::Plan::nothing()
-    }
+        ..dispatch::Plan::without_delays()
+    };
+    dispatch::serve_with(&backlog, Some(TICKS_AT.parse()?), Some(CALLS_PER_SECOND)).await
 }
 
 /// Makes the keys, and drains them.
 pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
-    let child = Child::start()?;
-    let outbill = child.outbill().await;
-    let organization = child.organization()?;
-    clones::map_sample(&outbill, &organization).await?;
+    let (child, outbill, organization) = clones::begin().await?;
     let month = dispatch::month(METERED_AT.parse()?);
     for (version, subtotal, now) in [(1, 7, METERED_AT), (2, 20, GROWN_AT)] {
         let bill = dispatch::Bill {
