@@ -5,17 +5,21 @@ use aws_lambda_events::sqs::SqsEvent;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use outbill::{Environment, Outbill};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment =
         Environment::read(|name| std::env::var(name).ok()).context("the function's environment is incomplete")?;
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(environment.log_filter()).context("OUTBILL_LOG is no tracing filter")?;
-    tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .without_time()
+    let filter: Targets = environment
+        .log_filter()
+        .parse()
+        .context("OUTBILL_LOG is no list of levels and targets")?;
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().json().without_time())
+        .with(filter)
         .init();
     let outbill = Outbill::connect(&outbill::outbill::sdk_config().await, &environment);
     let handler = service_fn(|event: LambdaEvent<SqsEvent>| async {

@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use outbill::{Environment, Outbill};
 use reconcile::Event;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is left of an invocation's time when it stops: progress is durable, and the next invocation goes on from it.
 const TIME_LEFT: Duration = Duration::from_secs(15);
@@ -15,12 +18,13 @@ const TIME_LEFT: Duration = Duration::from_secs(15);
 async fn main() -> Result<(), Error> {
     let environment =
         Environment::read(|name| std::env::var(name).ok()).context("the function's environment is incomplete")?;
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(environment.log_filter()).context("OUTBILL_LOG is no tracing filter")?;
-    tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .without_time()
+    let filter: Targets = environment
+        .log_filter()
+        .parse()
+        .context("OUTBILL_LOG is no list of levels and targets")?;
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().json().without_time())
+        .with(filter)
         .init();
     let outbill = Outbill::connect(&outbill::outbill::sdk_config().await, &environment);
     let outbill = &outbill;
