@@ -1,11 +1,11 @@
 //! The tick at one past the hour over many keys that have something left to claim, by several workers on one quota.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use aws_sdk_sqs::types::MessageSystemAttributeName;
 use clap::Args;
 use futures::future;
 use indicatif::ProgressBar;
@@ -96,15 +96,17 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let counts = child.requests()?;
     let marketplace: Value = serde_json::from_str(&child.control("GET", "/marketplace", "")?)?;
     let billed = marketplace["billed"].as_array().map_or(0, Vec::len);
-    // The sample had its first record before.
-    anyhow::ensure!(
-        billed == plan.keys + 1,
-        "{} records are owed, AWS holds {billed}",
-        plan.keys + 1
-    );
+    // The sample had its first record before. What three deliveries of a page do not get through waits for the next tick.
+    let left = (plan.keys + 1)
+        .checked_sub(billed)
+        .context("AWS holds more than is owed")?;
     let letters: Value = serde_json::from_str(&child.control("GET", "/dead-letters", "")?)?;
     anyhow::ensure!(letters["deadLetters"] == json!([]), "dead letters: {letters}");
 
+    let again = counts
+        .get("sqs")
+        .and_then(|actions| actions.get("ChangeMessageVisibility"));
+    let again = again.copied().unwrap_or_default();
     let calls = count(&counts, "metering");
     let least = as_f64(plan.keys.div_ceil(25));
     let mut shares: Vec<usize> = drained.iter().map(|worker| worker.pages).collect();
@@ -123,6 +125,14 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
                 as_f64(plan.keys) / took.as_secs_f64()
             ),
             goal: Some(Goal::AtMost(HOUR_SECONDS)),
+        },
+        Figure {
+            name: "keys left for the next tick".into(),
+            value: as_f64(left),
+            unit: "keys",
+            places: 0,
+            of: format!("{} messages came again", again),
+            goal: Some(Goal::AtMost(0.0)),
         },
         Figure {
             name: "BatchMeterUsage calls over keys / 25".into(),
@@ -226,6 +236,7 @@ impl Worker {
         let mut batch = Vec::new();
         while batch.len() < MESSAGES_PER_BATCH {
             let receive = self.sqs.receive_message().queue_url(&self.queue);
+            let receive = receive.message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);
             let received = receive.max_number_of_messages(MESSAGES_PER_RECEIVE).send().await?;
             let received = received.messages.unwrap_or_default();
             if received.is_empty() {
@@ -235,7 +246,10 @@ impl Worker {
                 let mut record = SqsMessage::default();
                 record.message_id = message.message_id;
                 record.body = message.body;
-                record.attributes = HashMap::from([("ApproximateReceiveCount".to_owned(), "1".to_owned())]);
+                let attributes = message.attributes.unwrap_or_default().into_iter();
+                record.attributes = attributes
+                    .map(|(name, value)| (name.as_str().to_owned(), value))
+                    .collect();
                 batch.push((record, message.receipt_handle.context("a receipt")?));
             }
         }

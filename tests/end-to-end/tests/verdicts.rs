@@ -568,3 +568,17 @@ async fn a_key_that_is_blocked_at_the_tick_is_freed_by_its_mapping_too() {
     scene.assert_billed(&[acme(TEN, 10_103), acme(TWELVE, 204)]);
     scene.end().await;
 }
+
+#[tokio::test]
+async fn what_aws_throttles_of_a_tick_s_page_goes_out_when_the_page_comes_again() {
+    for throttled in [1, 2, 4, 6] {
+        let mut scene = Scene::ready().await;
+        scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+        scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+        scene.metering_fails(&vec![FaultKind::Throttle; throttled]);
+        scene.until("2025-06-10T11:02:00Z").await;
+        // Nothing waits for the next tick, which comes an hour later.
+        scene.assert_billed(&[acme(TEN, 10_103), acme(ELEVEN, 204)]);
+        scene.end().await;
+    }
+}

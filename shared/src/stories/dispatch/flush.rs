@@ -3,12 +3,11 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 
-use super::batch::{Batch, Progress, TRIES_MAX};
+use super::batch::{Batch, EntryName, Progress, TRIES_MAX};
 use super::{DispatchError, keys};
 use crate::decisions::claim::{self, Hours};
 use crate::effects::ledger::{Claim, KeyChange, Ledger, LedgerError, Recorded, new_entry};
 use crate::values::entry::{Attempt, KeyState};
-use crate::values::hour::Hour;
 use crate::values::message::{self, Leaving};
 use crate::values::usage_key::KeyHash;
 
@@ -40,13 +39,24 @@ pub(super) async fn tick(batch: &Batch<'_>) -> Result<(), DispatchError> {
     Ok(())
 }
 
-/// One page: entries go again or are closed, dirty keys claim what has gathered.
+/// One page: entries go again or are closed, dirty keys claim what has gathered. `repeats`: the message was delivered before, and what it claimed
+/// then may not have been taken.
 pub(super) async fn page(
     batch: &Batch<'_>,
     keys: &[KeyHash],
-    entries: &[(KeyHash, Hour)],
+    entries: &[EntryName],
+    repeats: bool,
     progress: &mut Progress,
 ) -> Result<(), DispatchError> {
+    send_again(batch, entries, progress).await?;
+    if repeats {
+        send_again(batch, &unanswered(batch, keys).await?, progress).await?;
+    }
+    claim_all(batch, keys, |state| state, progress).await
+}
+
+/// A further attempt for each entry that nobody of this batch is at.
+async fn send_again(batch: &Batch<'_>, entries: &[EntryName], progress: &mut Progress) -> Result<(), DispatchError> {
     let mut attempts = Vec::new();
     for (key, hour) in thawed(batch, entries).await? {
         if batch.reserve(&(key.clone(), *hour)) {
@@ -63,14 +73,28 @@ pub(super) async fn page(
             Err(closed) => progress.closed.push(closed),
         }
     }
-    claim_all(batch, keys, |state| state, progress).await
+    Ok(())
+}
+
+/// The keys' entries that wait for an answer.
+async fn unanswered(batch: &Batch<'_>, keys: &[KeyHash]) -> Result<Vec<EntryName>, DispatchError> {
+    let mut reading = Vec::new();
+    for key in keys {
+        reading.push(async move {
+            let entries = batch.outbill.ledger.pending(key, batch.now).await?;
+            let names = entries.into_iter().map(|entry| (key.clone(), entry.hour));
+            Ok::<Vec<EntryName>, DispatchError>(names.collect())
+        });
+    }
+    let names: Vec<Vec<EntryName>> = stream::iter(reading)
+        .buffer_unordered(AT_ONCE_MAX)
+        .try_collect()
+        .await?;
+    Ok(names.into_iter().flatten().collect())
 }
 
 /// Of a page's entries, those that may be sent: all of them, unless the table is a restored copy.
-async fn thawed<'a>(
-    batch: &Batch<'_>,
-    entries: &'a [(KeyHash, Hour)],
-) -> Result<Vec<&'a (KeyHash, Hour)>, DispatchError> {
+async fn thawed<'a>(batch: &Batch<'_>, entries: &'a [EntryName]) -> Result<Vec<&'a EntryName>, DispatchError> {
     if batch.is_own_table().await? {
         return Ok(entries.iter().collect());
     }
@@ -86,10 +110,11 @@ async fn thawed<'a>(
     Ok(thawed)
 }
 
-/// A buyer leaves: what its keys owe is claimed in the latest free hours, as long as AWS still takes it.
+/// A buyer leaves: what its keys owe is claimed in the latest free hours, as long as AWS still takes it. `repeats`: as with a page.
 pub(super) async fn leaving(
     batch: &Batch<'_>,
     leaving: &Leaving,
+    repeats: bool,
     progress: &mut Progress,
 ) -> Result<(), DispatchError> {
     let keys = batch.outbill.ledger.keys_of(leaving).await?;
@@ -107,6 +132,9 @@ pub(super) async fn leaving(
         leaving_until: Some(state.leaving_until.map_or(until, |known| known.max(until))),
         ..state
     };
+    if repeats {
+        send_again(batch, &unanswered(batch, &keys).await?, progress).await?;
+    }
     claim_all(batch, &keys, leave, progress).await
 }
 

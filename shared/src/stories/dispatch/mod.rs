@@ -151,7 +151,8 @@ async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
         let mut finished = Vec::new();
         for (index, received) in lane {
             let mut progress = Progress::default();
-            match isolated(receive::work(batch, received, &mut progress))
+            let repeats = deliveries.get(index).is_some_and(|delivery| delivery.receives > 1);
+            match isolated(receive::work(batch, received, repeats, &mut progress))
                 .await
                 .and_then(|outcome| outcome)
             {

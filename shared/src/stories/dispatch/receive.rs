@@ -256,14 +256,19 @@ async fn replayed(batch: &Batch<'_>, replay: &Replay) -> Result<Result<Next, Unu
     }))
 }
 
-/// Does what a message asks for, as far as the claims.
-pub(super) async fn work(batch: &Batch<'_>, received: Received, progress: &mut Progress) -> Result<(), DispatchError> {
+/// Does what a message asks for, as far as the claims. `repeats`: it was delivered before.
+pub(super) async fn work(
+    batch: &Batch<'_>,
+    received: Received,
+    repeats: bool,
+    progress: &mut Progress,
+) -> Result<(), DispatchError> {
     match received {
         Received::Bill(received) => bill::bill(batch, &received, progress).boxed().await,
         Received::Unreadable(received) => unreadable::unreadable(batch, &received, progress).await,
         Received::Tick => flush::tick(batch).await,
-        Received::FlushPage { keys, entries } => flush::page(batch, &keys, &entries, progress).boxed().await,
-        Received::Leaving(leaving) => flush::leaving(batch, &leaving, progress).boxed().await,
+        Received::FlushPage { keys, entries } => flush::page(batch, &keys, &entries, repeats, progress).boxed().await,
+        Received::Leaving(leaving) => flush::leaving(batch, &leaving, repeats, progress).boxed().await,
         Received::Sweep => sweep::sweep(batch).await,
         Received::SweepPage(page) => sweep::page(batch, &page).boxed().await,
         Received::Nothing => Ok(()),
