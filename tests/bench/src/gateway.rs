@@ -33,8 +33,28 @@ pub struct Seen {
     /// From the arrival of a connection until its handshake was done, all connections together.
     pub handshakes: Duration,
     pub requests: usize,
-    /// How long the sandbox took for its answers, all requests together.
+    /// How long at least one answer of the sandbox was waited for.
     pub waited: Duration,
+    /// Answers that are waited for, and since when there are any.
+    waiting: usize,
+    since: Option<Instant>,
+}
+
+impl Seen {
+    fn asked(&mut self) {
+        self.requests += 1;
+        self.waiting += 1;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn answered(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0
+            && let Some(since) = self.since.take()
+        {
+            self.waited += since.elapsed();
+        }
+    }
 }
 
 /// The addresses; they listen as long as the program runs.
@@ -123,22 +143,22 @@ async fn relay(
     let mut sandbox = TcpStream::connect(sandbox).await?;
     sandbox.set_nodelay(true)?;
     let (mut asked, mut answered) = (vec![0; BYTES_AT_ONCE], vec![0; BYTES_AT_ONCE]);
-    let mut asked_at = None;
+    let mut waits = false;
     loop {
         tokio::select! {
             count = function.read(&mut asked) => {
                 let count = count?;
                 let bytes = asked.get(..count).filter(|bytes| !bytes.is_empty()).context("the function is done")?;
-                if asked_at.replace(Instant::now()).is_none() {
-                    note(seen, |seen| seen.requests += 1);
+                if !std::mem::replace(&mut waits, true) {
+                    note(seen, Seen::asked);
                 }
                 sandbox.write_all(bytes).await?;
             }
             count = sandbox.read(&mut answered) => {
                 let count = count?;
                 let bytes = answered.get(..count).filter(|bytes| !bytes.is_empty()).context("the sandbox is done")?;
-                if let Some(asked_at) = asked_at.take() {
-                    note(seen, |seen| seen.waited += asked_at.elapsed());
+                if std::mem::take(&mut waits) {
+                    note(seen, Seen::answered);
                 }
                 function.write_all(bytes).await?;
                 function.flush().await?;

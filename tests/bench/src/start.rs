@@ -25,8 +25,11 @@ use crate::program::{Program, Programs};
 /// Invocations under callgrind: the difference of two programs, one with few and one with many, is that of the warm ones.
 const FEW: usize = 5;
 
-/// Far more than Lambda hands over at once.
-const MESSAGES_PER_BATCH: usize = 1_000;
+/// What Lambda hands over at once, and far more.
+const BATCHES: [(usize, &str); 2] = [
+    (100, "bill-dispatch, peak memory with batches of 100 messages"),
+    (1_000, "bill-dispatch, peak memory with batches of 1,000 messages"),
+];
 
 /// How often.
 #[derive(Debug, Clone, Args)]
@@ -37,7 +40,7 @@ pub struct Plan {
     /// Where the functions' programs lie; beside this one unless given
     #[arg(long, value_name = "DIR")]
     pub programs: Option<PathBuf>,
-    /// Batches of a thousand messages that one program then dispatches, for its memory
+    /// Batches of a hundred and of a thousand messages that a program then dispatches, for its memory
     #[arg(long, default_value_t = 5)]
     pub batches: usize,
     /// Count the instructions of so many warm invocations of one bill, with valgrind's callgrind
@@ -55,7 +58,10 @@ pub async fn serve(plan: &Plan) -> anyhow::Result<()> {
 
 fn backlog(plan: &Plan) -> dispatch::Plan {
     dispatch::Plan {
-        bills: plan.starts + plan.batches * MESSAGES_PER_BATCH + 2 * FEW + plan.instructions,
+        bills: plan.starts
+            + plan.batches * BATCHES.map(|(messages, _)| messages).iter().sum::<usize>()
+            + 2 * FEW
+            + plan.instructions,
         ..dispatch::Plan::without_delays()
     }
 }
@@ -159,7 +165,9 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     if plan.batches > 0 {
-        figures.push(memory(plan, &programs, &mut events).await?);
+        for (messages, name) in BATCHES {
+            figures.push(memory(plan, &programs, &mut events, messages, name).await?);
+        }
     }
     if plan.instructions > 0 {
         figures.extend(instructions(plan, &programs, &mut events, temporary.path()).await?);
@@ -236,12 +244,18 @@ impl Starts {
 }
 
 /// What a program holds that dispatches large batches, one after the other.
-async fn memory(plan: &Plan, programs: &Programs, events: &mut Events) -> anyhow::Result<Figure> {
+async fn memory(
+    plan: &Plan,
+    programs: &Programs,
+    events: &mut Events,
+    messages: usize,
+    name: &'static str,
+) -> anyhow::Result<Figure> {
     let mut program = programs.start(Function::BillDispatch, &[]).await?;
     let bar = dispatch::bar(plan.batches, "batches");
     let mut after = Vec::new();
     for _ in 0..plan.batches {
-        let id = program.enqueue(events.bills(MESSAGES_PER_BATCH)?).await;
+        let id = program.enqueue(events.bills(messages)?).await;
         program.answered(&id).await?;
         let resident = figures::megabytes(memory_kb(&program.id()?, "VmRSS")?);
         after.push(format!("{resident:.1}"));
@@ -251,7 +265,7 @@ async fn memory(plan: &Plan, programs: &Programs, events: &mut Events) -> anyhow
     let peak_kb = memory_kb(&program.id()?, "VmHWM")?;
     program.end().await?;
     Ok(Figure {
-        name: "bill-dispatch, peak memory with batches of 1,000 messages".into(),
+        name: name.into(),
         value: figures::megabytes(peak_kb),
         unit: "MB",
         places: 1,
