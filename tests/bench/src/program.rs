@@ -104,7 +104,9 @@ impl Program {
 
     /// Asks it to end, and waits until it has.
     pub async fn end(mut self) -> anyhow::Result<ExitStatus> {
-        Command::new("kill").args(["-TERM", &self.id()?]).status().await?;
+        // The shell's own: a small system has no program of that name.
+        let kill = ["-c", "kill -TERM \"$0\"", &self.id()?];
+        Command::new("sh").args(kill).status().await?;
         Ok(self.process.wait().await?)
     }
 }
