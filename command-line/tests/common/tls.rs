@@ -2,12 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use sandbox::tls::Localhost;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
 /// The address, and the files of certificates: one that trusts it, one that does not.
 pub struct Tls {
@@ -17,25 +14,11 @@ pub struct Tls {
     _folder: tempfile::TempDir,
 }
 
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
 impl Tls {
     pub async fn before(api: &str) -> Tls {
         let api: SocketAddr = api.trim_start_matches("http://").parse().unwrap();
-        let (ours, other, key) = (authority(), authority(), KeyPair::generate().unwrap());
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &ours).unwrap().der().clone();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key.serialize_der().try_into().unwrap())
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (ours, other) = (Localhost::new().unwrap(), Localhost::new().unwrap());
+        let acceptor = ours.acceptor;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         tokio::spawn(async move {
@@ -58,8 +41,8 @@ impl Tls {
         };
         Tls {
             address,
-            trusted: file("trusted.pem", ours.pem()),
-            untrusted: file("untrusted.pem", other.pem()),
+            trusted: file("trusted.pem", ours.authority),
+            untrusted: file("untrusted.pem", other.authority),
             _folder: folder,
         }
     }

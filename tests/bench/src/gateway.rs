@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use sandbox::tls::Localhost;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{self, ServerConfig};
 
 /// The services, as the SDK's variables for their addresses name them.
 const SERVICES: [&str; 7] = [
@@ -69,30 +68,17 @@ impl Gateway {
     /// Listens before `sandbox`, the address of its stand-ins. The certificates to trust go into a file of `folder`.
     pub async fn start(sandbox: &str, folder: &Path) -> anyhow::Result<Gateway> {
         let sandbox: SocketAddr = sandbox.trim_start_matches("http://").parse()?;
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-        let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &authority)?;
+        let tls = Localhost::new().map_err(anyhow::Error::from_boxed)?;
         let system = TRUSTED.iter().find_map(|file| std::fs::read_to_string(file).ok());
         let trusted = folder.join("trusted.pem");
-        std::fs::write(&trusted, system.unwrap_or_default() + &authority.pem())?;
-
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                key.serialize_der().try_into().map_err(anyhow::Error::msg)?,
-            )?;
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        std::fs::write(&trusted, system.unwrap_or_default() + &tls.authority)?;
         let seen = Arc::new(Mutex::new(Seen::default()));
         let mut addresses = Vec::new();
         for service in SERVICES {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = format!("https://localhost:{}", listener.local_addr()?.port());
             addresses.push((format!("AWS_ENDPOINT_URL_{service}"), address));
-            tokio::spawn(listen(listener, acceptor.clone(), sandbox, seen.clone()));
+            tokio::spawn(listen(listener, tls.acceptor.clone(), sandbox, seen.clone()));
         }
         Ok(Gateway {
             addresses,

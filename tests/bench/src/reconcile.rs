@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::Context;
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use aws_sdk_dynamodb::types::AttributeValue;
 use clap::{Args, ValueEnum};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,7 @@ use outbill::values::entry::{Attempt, Connection, Entry, EntryState, Origin, Par
 use outbill::values::hour::Hour;
 use outbill::values::ids::{BillId, ConfigurationId, CredentialId, OrganizationId, RunId};
 use outbill::values::usage_key::{Buyer, Customer, UsageKey};
+use sandbox::backup::{self, Row};
 use sandbox::seller::Seller;
 use sandbox::{Change, Options, Sandbox, functions};
 use serde_json::{Value, json};
@@ -173,14 +174,8 @@ impl Day {
         let writes = places.chunks(ROWS_PER_WRITE).map(|places| {
             let client = client.clone();
             async move {
-                let rows: anyhow::Result<Vec<WriteRequest>> = places.iter().map(|place| self.row(*place)).collect();
-                let request = client.batch_write_item().request_items(functions::TABLE, rows?);
-                let answer = request.send().await?;
-                anyhow::ensure!(
-                    answer.unprocessed_items.is_none_or(|left| left.is_empty()),
-                    "rows were left"
-                );
-                Ok(())
+                let rows: anyhow::Result<Vec<Row>> = places.iter().map(|place| self.row(*place)).collect();
+                backup::write(&client, &rows?).await.map_err(anyhow::Error::from_boxed)
             }
         });
         stream::iter(writes)
@@ -189,7 +184,7 @@ impl Day {
             .await
     }
 
-    fn row(&self, place: usize) -> anyhow::Result<WriteRequest> {
+    fn row(&self, place: usize) -> anyhow::Result<Row> {
         let (customer, at) = self.record(place)?;
         let bill = BillReference {
             organization: self.organization.clone(),
@@ -236,8 +231,7 @@ impl Day {
             unseen_since: None,
         };
         let (hash, hour) = (entry.key.hash(), entry.hour);
-        let mut row: std::collections::HashMap<String, AttributeValue> =
-            serde_dynamo::aws_sdk_dynamodb_1::to_item(&entry)?;
+        let mut row: Row = serde_dynamo::aws_sdk_dynamodb_1::to_item(&entry)?;
         let digit = hash.as_str().get(..1).unwrap_or("0");
         for (name, value) in [
             ("PK", format!("KEY#{hash}")),
@@ -247,7 +241,6 @@ impl Day {
         ] {
             row.insert(name.to_owned(), AttributeValue::S(value));
         }
-        let put = PutRequest::builder().set_item(Some(row)).build()?;
-        Ok(WriteRequest::builder().put_request(put).build())
+        Ok(row)
     }
 }

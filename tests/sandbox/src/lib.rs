@@ -38,6 +38,7 @@ pub mod seam;
 pub mod secrets;
 pub mod seller;
 pub mod serve;
+pub mod tls;
 pub mod world;
 
 pub use authorization::{Denial, Function};
