@@ -8,6 +8,8 @@
 //! writes and both use what was written. Every process reads both versions again after [`BELIEVED`], and none signs with a new one before
 //! twice that has passed: whoever is shown a token has read the key that signed it.
 
+mod hs256;
+
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
@@ -159,6 +161,7 @@ impl std::fmt::Debug for Access {
 impl Access {
     /// Over the secrets.
     pub fn new(secrets: Secrets) -> Access {
+        hs256::install();
         Access {
             secrets,
             remembered: Arc::default(),
