@@ -88,10 +88,24 @@ impl Rewriting {
                 self.unclaimed.push((caller, body.clone()));
                 return Rewritten::Answered(json!({}));
             }
-            Some(Variant::NoGuardOnTheHead) => keep_actions(body, |action| action.get("ConditionCheck").is_none()),
+            Some(Variant::NoGuardOnTheHead) => {
+                keep_actions(body, |action| action.get("ConditionCheck").is_none());
+                for put in list(body, "TransactItems").filter_map(|action| action.get_mut("Put")) {
+                    if sort_key(put.get("Item")) == Some("MANIFEST")
+                        && let Some(put) = put.as_object_mut()
+                    {
+                        put.retain(|name, _| {
+                            !["ConditionExpression", "ExpressionAttributeValues"].contains(&name.as_str())
+                        });
+                    }
+                }
+            }
             Some(Variant::NoManifest) => {
                 if action == "GetItem" && sort_key(body.get("Key")) == Some("MANIFEST") {
                     return Rewritten::Answered(json!({}));
+                }
+                if action == "BatchGetItem" && body.to_string().contains("\"MANIFEST\"") {
+                    return Rewritten::Answered(json!({ "Responses": {} }));
                 }
                 keep_actions(body, |action| {
                     action.get("ConditionCheck").is_none() && sort_key(put(action)) != Some("MANIFEST")

@@ -16,11 +16,21 @@ use crate::values::usage_key::KeyHash;
 //# TransactWriteItems groups up to 100 action requests
 const TRANSACTION_ACTIONS_MAX: usize = 100;
 
-/// The manifest that a change was decided on.
-#[derive(Debug, Clone)]
-pub struct Guard {
-    pub bill: BillReference,
-    pub revision: i64,
+/// The manifest that changes were decided on. Nothing of them happens if it is not the newest.
+#[derive(Debug, Clone, Copy)]
+pub enum Guard<'a> {
+    /// It is written with the first of them, in the place of the revision before.
+    Advances(&'a Manifest),
+    /// It was written before.
+    Stands(&'a Manifest),
+}
+
+impl<'a> Guard<'a> {
+    fn manifest(self) -> &'a Manifest {
+        match self {
+            Guard::Advances(manifest) | Guard::Stands(manifest) => manifest,
+        }
+    }
 }
 
 /// One key's change, decided on the state of version `known_version`.
@@ -47,29 +57,42 @@ pub struct Applied {
     pub claims: Vec<Claim>,
     /// Rows had changed: read again and decide again.
     pub outdated: Vec<KeyHash>,
+    /// The manifest was to be written, and another one was there: nothing happened.
+    pub outrun: bool,
     /// The manifest had moved on: a newer version of the bill is another worker's.
     pub overtaken: bool,
 }
 
+impl Applied {
+    fn is_at_an_end(&self) -> bool {
+        self.outrun || self.overtaken
+    }
+}
+
 impl Ledger {
     /// Counts and claims: one transaction, or several where DynamoDB's 100 actions do not hold all keys. A key whose rows changed meanwhile
-    /// is tried alone, so that one busy key does not hold up the others.
+    /// is tried alone, after the manifest, so that one busy key does not hold up the others.
     pub async fn apply(
         &self,
-        guard: Option<&Guard>,
+        guard: Option<Guard<'_>>,
         changes: Vec<KeyChange>,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
         let mut applied = Applied::default();
-        let mut waiting = changes;
-        while !waiting.is_empty() && !applied.overtaken {
-            let rest = waiting.split_off(self.fitting(&waiting, guard.is_some()));
-            if !self.apply_together(guard, &waiting, now, &mut applied).await? {
-                for change in &waiting {
-                    let alone = std::slice::from_ref(change);
-                    if !applied.overtaken && !self.apply_together(guard, alone, now, &mut applied).await? {
-                        applied.outdated.push(change.hash());
-                    }
+        let (mut guard, mut waiting) = (guard, changes);
+        while !applied.is_at_an_end() && (!waiting.is_empty() || matches!(guard, Some(Guard::Advances(_)))) {
+            let rest = waiting.split_off(self.fitting(&waiting, guard));
+            let is_done = self.apply_together(guard, &waiting, now, &mut applied).await?;
+            if let Some(Guard::Advances(manifest)) = guard
+                && !is_done
+            {
+                applied.outrun = !self.advance(manifest).await?;
+            }
+            guard = guard.map(|guard| Guard::Stands(guard.manifest()));
+            for change in waiting.iter().filter(|_| !is_done) {
+                let alone = std::slice::from_ref(change);
+                if !applied.is_at_an_end() && !self.apply_together(guard, alone, now, &mut applied).await? {
+                    applied.outdated.push(change.hash());
                 }
             }
             waiting = rest;
@@ -94,14 +117,20 @@ impl Ledger {
         }
     }
 
-    fn fitting(&self, changes: &[KeyChange], guarded: bool) -> usize {
-        let mut actions = usize::from(guarded);
+    /// How many of the changes one transaction holds; one at least, if there is one.
+    fn fitting(&self, changes: &[KeyChange], guard: Option<Guard<'_>>) -> usize {
+        let mut actions: usize = match guard {
+            None => 0,
+            Some(Guard::Stands(_)) => 1,
+            // The manifest, and the bill's row in the usage report's list.
+            Some(Guard::Advances(_)) => 2,
+        };
         let fit = changes.iter().take_while(|change| {
             // The state, the buyer's row, the units, and the entries.
             actions = actions.saturating_add(3).saturating_add(change.entries.len());
             actions <= TRANSACTION_ACTIONS_MAX
         });
-        fit.count().max(1)
+        fit.count().max(1).min(changes.len())
     }
 
     fn actions(
@@ -129,22 +158,24 @@ impl Ledger {
         Ok(actions)
     }
 
-    /// True if the transaction happened, or the manifest had moved on (`applied.overtaken`).
+    /// True if the transaction happened, or was refused for the manifest (`applied.outrun`, `applied.overtaken`).
     async fn apply_together(
         &self,
-        guard: Option<&Guard>,
+        guard: Option<Guard<'_>>,
         changes: &[KeyChange],
         now: Timestamp,
         applied: &mut Applied,
     ) -> Result<bool, StoreError> {
         let mut actions = Vec::new();
         for change in changes {
-            let bill = guard.map_or(&change.state.origin.bill, |guard| &guard.bill);
+            let bill = guard.map_or(&change.state.origin.bill, |guard| &guard.manifest().bill);
             actions.extend(self.actions(bill, change, now)?);
         }
-        let check = actions.len();
-        if let Some(guard) = guard {
-            actions.push(rows::check_manifest(&guard.bill, guard.revision, self.table.name())?);
+        let on_manifest = actions.len();
+        match guard {
+            None => {}
+            Some(Guard::Stands(manifest)) => actions.push(rows::check_manifest(manifest, self.table.name())?),
+            Some(Guard::Advances(manifest)) => actions.extend(self.manifest_actions(manifest)?),
         }
         match self.transact(actions).await? {
             Transacted::Done => {
@@ -155,13 +186,15 @@ impl Ledger {
                 );
                 Ok(true)
             }
-            Transacted::Refused(refusals)
-                if guard.is_some() && refusals.iter().any(|refusal| refusal.action == check) =>
-            {
-                applied.overtaken = true;
+            Transacted::Refused(refusals) => {
+                let is_for_manifest = refusals.iter().any(|refusal| refusal.action == on_manifest);
+                match guard {
+                    Some(Guard::Advances(_)) if is_for_manifest => applied.outrun = true,
+                    Some(Guard::Stands(_)) if is_for_manifest => applied.overtaken = true,
+                    Some(_) | None => return Ok(false),
+                }
                 Ok(true)
             }
-            Transacted::Refused(_) => Ok(false),
         }
     }
 }

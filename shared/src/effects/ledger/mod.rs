@@ -12,7 +12,8 @@
 //! # Races
 //! - Two workers with two versions of a bill: the manifest's revision decides; the loser's transactions fail on it, key by key.
 //! - Two workers on one key: the state's version decides; the loser reads again.
-//! - A worker that dies between two keys: the redelivered message finds the manifest as it left it and goes on.
+//! - A worker that dies between two keys that one transaction does not hold: the redelivered message finds the manifest as it left it and
+//!   goes on.
 
 mod amend;
 mod claim;
@@ -108,6 +109,15 @@ impl Ledger {
     pub async fn manifest(&self, bill: &BillReference) -> Result<Option<Manifest>, StoreError> {
         let item = self.table.get(&rows::bill_partition(bill), rows::MANIFEST).await?;
         item.map(|item| rows::read(item, rows::MANIFEST)).transpose()
+    }
+
+    /// The manifests of several bills, no bill twice; none of a bill that was never metered or deleted.
+    pub async fn manifests(&self, bills: &[&BillReference]) -> Result<Vec<Manifest>, StoreError> {
+        let wanted = bills
+            .iter()
+            .map(|bill| rows::key(&rows::bill_partition(bill), rows::MANIFEST));
+        let items = self.get_all(wanted.collect()).await?.into_iter();
+        items.map(|item| rows::read(item, rows::MANIFEST)).collect()
     }
 
     /// Writes a manifest if its known revision still stands; false if another worker was faster.

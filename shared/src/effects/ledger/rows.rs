@@ -251,16 +251,12 @@ pub(super) fn list_bill(manifest: &Manifest, table: &str) -> Result<TransactWrit
     action(put.build(), |builder, put| builder.put(put))
 }
 
-pub(super) fn check_manifest(
-    bill: &BillReference,
-    revision: i64,
-    table: &str,
-) -> Result<TransactWriteItem, StoreError> {
+pub(super) fn check_manifest(manifest: &Manifest, table: &str) -> Result<TransactWriteItem, StoreError> {
     let check = ConditionCheck::builder()
         .table_name(table)
-        .set_key(Some(key(&bill_partition(bill), MANIFEST)))
+        .set_key(Some(key(&bill_partition(&manifest.bill), MANIFEST)))
         .condition_expression("revision = :revision")
-        .expression_attribute_values(":revision", number(revision));
+        .expression_attribute_values(":revision", number(manifest.revision));
     action(check.build(), |builder, check| builder.condition_check(check))
 }
 

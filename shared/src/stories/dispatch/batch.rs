@@ -23,6 +23,7 @@ use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{Entry, EntryState, Origin};
 use crate::values::hour::Hour;
 use crate::values::ids::{AccountId, ConfigurationId, OrganizationId, RunId};
+use crate::values::manifest::Manifest;
 use crate::values::mapping::ExternalMapping;
 use crate::values::metric::{Measured, Metric};
 use crate::values::usage_key::KeyHash;
@@ -44,6 +45,8 @@ pub(super) struct Batch<'a> {
     look: Look,
     standing: OnceCell<Standing>,
     mappings: std::sync::Mutex<BTreeMap<(OrganizationId, String, String), MappingsOf>>,
+    /// What was read of bills before their messages are handled.
+    manifests: std::sync::Mutex<BTreeMap<BillReference, Option<Manifest>>>,
     /// Entries that this batch sends, or is about to claim, with how many of its messages are at it. Noted before the claim or the attempt is
     /// written, so that a second message about an entry starts no second attempt beside the first.
     reserved: std::sync::Mutex<BTreeMap<EntryName, u32>>,
@@ -65,6 +68,7 @@ impl<'a> Batch<'a> {
             look,
             standing: OnceCell::default(),
             mappings: std::sync::Mutex::default(),
+            manifests: std::sync::Mutex::default(),
             reserved: std::sync::Mutex::default(),
             turns: Default::default(),
             counted: std::sync::Mutex::default(),
@@ -113,6 +117,34 @@ impl<'a> Batch<'a> {
         Ok(found?.into_iter().flatten().collect())
     }
 
+    /// Reads the manifests of several bills in as few requests as DynamoDB takes. What cannot be read like this is read alone, by a message that
+    /// can say what is wrong with it.
+    pub(super) async fn read_manifests(&self, bills: &[&BillReference]) {
+        let Ok(found) = self.outbill.ledger.manifests(bills).await else {
+            return;
+        };
+        let mut read = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        read.extend(bills.iter().map(|&bill| (bill.clone(), None)));
+        read.extend(
+            found
+                .into_iter()
+                .map(|manifest| (manifest.bill.clone(), Some(manifest))),
+        );
+    }
+
+    /// A bill's manifest: the first time what was read of it beforehand, from then on as it is. Whoever writes it names the revision that he saw.
+    pub(super) async fn manifest(&self, bill: &BillReference) -> Result<Option<Manifest>, StoreError> {
+        let read = self
+            .manifests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(bill);
+        match read {
+            Some(manifest) => Ok(manifest),
+            None => self.outbill.ledger.manifest(bill).await,
+        }
+    }
+
     /// The organization's failing connections; read once a batch.
     pub(super) async fn failing(&self, organization: &OrganizationId) -> Result<Arc<Failing>, StoreError> {
         let mut known = self.failing.lock().await;
@@ -122,6 +154,12 @@ impl<'a> Batch<'a> {
         let found = Arc::new(self.outbill.connections.failing(organization).await?);
         known.insert(organization.clone(), Arc::clone(&found));
         Ok(found)
+    }
+
+    /// Reads what [`Batch::health`] rests on, while a bill waits for something else.
+    pub(super) async fn ask_for_health(&self, organization: &OrganizationId) -> Result<(), DispatchError> {
+        futures::try_join!(self.failing(organization), self.standing())?;
+        Ok(())
     }
 
     /// Whether what a configuration owes may be claimed now, on the connection that it has.

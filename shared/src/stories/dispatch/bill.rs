@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::batch::{Batch, Draft, KeyDraft, MappingsRead, Progress, RunDraft, TRIES_MAX};
-use super::keys::{self, KeyWork, Rows};
+use super::batch::{Batch, Draft, MappingsRead, Progress, RunDraft, TRIES_MAX};
+use super::keys::{self, Carried, KeyWork, Rows};
 use super::receive::ReceivedBill;
 use super::{DispatchError, deletion};
 use crate::decisions::advance::{self, Advance, Incoming, Mode, Standing};
@@ -32,8 +32,8 @@ pub(super) async fn bill(
     progress: &mut Progress,
 ) -> Result<(), DispatchError> {
     let reference = received.message.change.bill();
-    let configurations = batch.configurations(&reference.organization).await?;
-    let manifest = batch.outbill.ledger.manifest(reference).await?;
+    let (configurations, manifest) =
+        futures::try_join!(batch.configurations(&reference.organization), batch.manifest(reference))?;
     match &received.message.change {
         Change::Calculated(calculated) => {
             let mut known = manifest;
@@ -200,7 +200,9 @@ impl Story<'_> {
         marketplace: &MarketplaceConfiguration,
         progress: &mut Progress,
     ) -> Result<(Draft, Option<Manifest>), DispatchError> {
-        let targets = match self.targets(marketplace).await? {
+        let organization = &self.bill.reference.organization;
+        let (targets, ()) = futures::try_join!(self.targets(marketplace), self.batch.ask_for_health(organization))?;
+        let targets = match targets {
             Ok(targets) => targets,
             Err(Unmapped { invalid, read }) => return Ok((Draft::Unmapped { invalid, read }, None)),
         };
@@ -214,8 +216,11 @@ impl Story<'_> {
             let (manifest, rows, renewed) = match (decided, known.take()) {
                 (Advance::Unchanged, Some(manifest)) => (manifest, Rows::Newer(rows), Renewed::No),
                 (Advance::EqualButOther, Some(manifest)) => (manifest, Rows::Newer(rows), Renewed::ButOther),
-                (Advance::Changed { manifest, left }, _) => match self.write(&manifest, &left, rows).await? {
-                    Some(rows) => (*manifest, rows, Renewed::Yes),
+                (Advance::Changed { manifest, left }, _) if left.is_empty() => {
+                    (*manifest, Rows::Older(rows), Renewed::Yes)
+                }
+                (Advance::Changed { manifest, left }, _) => match self.leave(&manifest, &left, rows).await? {
+                    Some(rows) => (*manifest, Rows::Newer(rows), Renewed::Yes),
                     None => {
                         known = self.batch.outbill.ledger.manifest(&self.bill.reference).await?;
                         continue;
@@ -224,11 +229,14 @@ impl Story<'_> {
                 // An equal version has a manifest that it is equal to.
                 (Advance::Unchanged | Advance::EqualButOther, None) => continue,
             };
-            let drafts = self.claim(&manifest, rows, renewed, progress).await?;
-            let draft = match (drafts, renewed) {
-                (None, _) => Draft::Decided(Outcome::Overtaken),
-                (Some(keys), Renewed::ButOther) => Draft::EqualButOther(keys),
-                (Some(keys), Renewed::Yes | Renewed::No) => Draft::Metered(keys),
+            let draft = match (self.claim(&manifest, rows, renewed, progress).await?, renewed) {
+                (Carried::Outrun, _) => {
+                    known = self.batch.outbill.ledger.manifest(&self.bill.reference).await?;
+                    continue;
+                }
+                (Carried::Overtaken, _) => Draft::Decided(Outcome::Overtaken),
+                (Carried::ToItsKeys(keys), Renewed::ButOther) => Draft::EqualButOther(keys),
+                (Carried::ToItsKeys(keys), Renewed::Yes | Renewed::No) => Draft::Metered(keys),
             };
             return Ok((draft, Some(manifest)));
         }
@@ -353,17 +361,14 @@ impl Story<'_> {
         Invalid::of(foreign.collect())
     }
 
-    /// Writes the manifest; keys that a source leaves change in the same transaction. `None`: another worker was faster.
-    async fn write(
+    /// Writes a manifest together with the keys that a source leaves, before the keys that it goes to are claimed on. `None`: another worker was
+    /// faster.
+    async fn leave(
         &self,
         manifest: &Manifest,
         left: &BTreeSet<KeyHash>,
         rows: BTreeMap<KeyHash, KeyRow>,
-    ) -> Result<Option<Rows>, DispatchError> {
-        if left.is_empty() {
-            let is_written = self.batch.outbill.ledger.advance(manifest).await?;
-            return Ok(is_written.then_some(Rows::Older(rows)));
-        }
+    ) -> Result<Option<BTreeMap<KeyHash, KeyRow>>, DispatchError> {
         let units = manifest.units_by_key().map_err(LedgerError::from)?;
         let mut changes = Vec::new();
         for key in left {
@@ -405,7 +410,7 @@ impl Story<'_> {
         }
         let keys: Vec<KeyHash> = rows.into_keys().collect();
         let rows = self.batch.outbill.ledger.key_rows(&self.bill.reference, &keys).await?;
-        Ok(Some(Rows::Newer(rows)))
+        Ok(Some(rows))
     }
 
     /// Whether a replay of a version that is not the newest any more has something to do: what the newest counts stands, but what stopped its
@@ -424,16 +429,16 @@ impl Story<'_> {
     ) -> Result<Draft, DispatchError> {
         let keys: Vec<KeyHash> = manifest.keys.keys().cloned().collect();
         let rows = self.batch.outbill.ledger.key_rows(&manifest.bill, &keys).await?;
-        let drafts = self.claim(manifest, Rows::Newer(rows), Renewed::No, progress).await?;
-        Ok(match drafts {
-            Some(keys)
+        let carried = self.claim(manifest, Rows::Newer(rows), Renewed::No, progress).await?;
+        Ok(match carried {
+            Carried::ToItsKeys(keys)
                 if keys
                     .iter()
                     .any(|key| !key.entries.is_empty() || key.claim == Reason::Blocked) =>
             {
                 Draft::Metered(keys)
             }
-            Some(_) | None => Draft::Decided(ignored),
+            Carried::ToItsKeys(_) | Carried::Outrun | Carried::Overtaken => Draft::Decided(ignored),
         })
     }
 
@@ -443,9 +448,9 @@ impl Story<'_> {
         rows: Rows,
         renewed: Renewed,
         progress: &mut Progress,
-    ) -> Result<Option<Vec<KeyDraft>>, DispatchError> {
+    ) -> Result<Carried, DispatchError> {
         let Some(credential) = &self.configuration.credential else {
-            return Ok(Some(Vec::new()));
+            return Ok(Carried::ToItsKeys(Vec::new()));
         };
         let work = KeyWork {
             manifest,

@@ -3,7 +3,7 @@
 use super::DispatchError;
 use super::batch::{Batch, Draft, Progress, TRIES_MAX};
 use super::bill::{KeyRun, run_draft};
-use super::keys::{self, KeyWork, Rows};
+use super::keys::{self, Carried, KeyWork, Rows};
 use super::receive::ReceivedBill;
 use crate::decisions::advance::{self, Advance, Mode};
 use crate::decisions::conclusion::Outcome;
@@ -66,10 +66,10 @@ pub(super) async fn delete(
         resumes: false,
         unblocks: matches!(received.mode, Mode::Apply | Mode::Remap),
     };
-    let drafts = keys::apply(batch, &work, Rows::Newer(rows), progress)
-        .await?
-        .unwrap_or_default();
-    let mut drafts = Some(drafts);
+    let mut drafts = match keys::apply(batch, &work, Rows::Newer(rows), progress).await? {
+        Carried::ToItsKeys(drafts) => Some(drafts),
+        Carried::Outrun | Carried::Overtaken => None,
+    };
     for configuration in configurations.iter() {
         let (run, keys) = match owner {
             Some(owner) if owner.id == configuration.id => (run.clone(), drafts.take().unwrap_or_default()),

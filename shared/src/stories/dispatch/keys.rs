@@ -28,25 +28,30 @@ pub(super) struct KeyWork<'a> {
 
 /// The rows of a manifest's keys.
 pub(super) enum Rows {
-    /// Read before the manifest was written: whoever carried the version before may have changed them since.
+    /// The manifest is still to be written: whoever carries the version before may change them meanwhile.
     Older(BTreeMap<KeyHash, KeyRow>),
-    /// Read after: only a later version changes the bill's units now.
+    /// Read after it was written: only a later version changes the bill's units now.
     Newer(BTreeMap<KeyHash, KeyRow>),
 }
 
-/// Carries a manifest to its keys. `None`: a newer version of the bill overtook this one.
+/// How a manifest fared.
+pub(super) enum Carried {
+    ToItsKeys(Vec<KeyDraft>),
+    /// It was to be written, and another worker's was there: nothing happened.
+    Outrun,
+    /// A newer version of the bill overtook this one.
+    Overtaken,
+}
+
+/// Carries a manifest to its keys. One that is still to be written is, in the transaction of the first of them.
 pub(super) async fn apply(
     batch: &Batch<'_>,
     work: &KeyWork<'_>,
     rows: Rows,
     progress: &mut Progress,
-) -> Result<Option<Vec<KeyDraft>>, DispatchError> {
+) -> Result<Carried, DispatchError> {
     let ledger = &batch.outbill.ledger;
     let manifest = work.manifest;
-    let guard = Guard {
-        bill: manifest.bill.clone(),
-        revision: manifest.revision,
-    };
     let mut waiting = manifest.units_by_key().map_err(LedgerError::from)?;
     let mut lifters = work
         .run
@@ -91,15 +96,22 @@ pub(super) async fn apply(
             }
             changes.extend(change);
         }
-        let applied = apply_noted(batch, Some(&guard), changes).await?;
+        let guard = match are_older {
+            true => Guard::Advances(manifest),
+            false => Guard::Stands(manifest),
+        };
+        let applied = apply_noted(batch, Some(guard), changes).await?;
         for claim in applied.claims {
             if let Some(draft) = drafts.get_mut(&claim.entry().key.hash()) {
                 draft.entries.push(claim.entry().hour);
             }
             progress.claim(claim);
         }
+        if applied.outrun {
+            return Ok(Carried::Outrun);
+        }
         if applied.overtaken {
-            return Ok(None);
+            return Ok(Carried::Overtaken);
         }
         waiting.retain(|key, _| applied.outdated.contains(key) || doubtful.contains(key));
         if waiting.is_empty() {
@@ -120,13 +132,13 @@ pub(super) async fn apply(
             resume(batch, draft, progress).await?;
         }
     }
-    Ok(Some(drafts.into_values().collect()))
+    Ok(Carried::ToItsKeys(drafts.into_values().collect()))
 }
 
 /// Applies changes whose entries are noted first: whoever sees one of them pending knows that it is about to be sent.
 pub(super) async fn apply_noted(
     batch: &Batch<'_>,
-    guard: Option<&Guard>,
+    guard: Option<Guard<'_>>,
     changes: Vec<KeyChange>,
 ) -> Result<Applied, DispatchError> {
     let of_change = |change: &KeyChange| {

@@ -37,6 +37,7 @@ use crate::effects::freeze::Look;
 use crate::effects::ledger::LedgerError;
 use crate::effects::m3ter::M3terError;
 use crate::effects::table::StoreError;
+use crate::values::bill::BillReference;
 use crate::values::ids::RunId;
 use crate::values::metric::Metric;
 
@@ -146,6 +147,12 @@ async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
         }
         let lane = received.lane().unwrap_or_else(|| format!("message {index}"));
         lanes.entry(lane).or_default().push((index, received));
+    }
+    let first =
+        |lane: &'_ Vec<(usize, receive::Received)>| lane.first().and_then(|(_, received)| received.bill().cloned());
+    let bills: Vec<BillReference> = lanes.values().filter_map(first).collect();
+    if bills.len() > 1 {
+        batch.read_manifests(&bills.iter().collect::<Vec<_>>()).await;
     }
     let running = lanes.into_values().map(|lane| async move {
         let mut finished = Vec::new();

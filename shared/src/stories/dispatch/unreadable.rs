@@ -23,7 +23,7 @@ pub(super) async fn unreadable(
 ) -> Result<(), DispatchError> {
     let bill = &received.bill;
     let configurations = batch.configurations(&bill.bill.organization).await?;
-    let manifest = batch.outbill.ledger.manifest(&bill.bill).await?;
+    let manifest = batch.manifest(&bill.bill).await?;
     for configuration in configurations.iter() {
         if !is_meant(received.only.as_ref(), configuration, &configurations) {
             continue;
