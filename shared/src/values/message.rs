@@ -1,5 +1,7 @@
 //! What may lie on the bill queue. A body that is none of these goes to the dead-letter queue with the reason.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::account::Account;
@@ -54,8 +56,8 @@ pub struct BillMessage {
     pub change: Change,
     /// The account, where the sender had it at hand; `accountFilter` needs it.
     pub account: Option<Account>,
-    /// The message as it came; the run keeps it.
-    pub input: Value,
+    /// The message as it came, as JSON; the run keeps it.
+    pub input: Arc<str>,
 }
 
 /// A bill that is told apart from others, but has a field that decides money and cannot be read.
@@ -68,8 +70,8 @@ pub struct UnreadableBill {
     pub account: Option<AccountId>,
     /// Every field that is missing or unreadable.
     pub error: BillError,
-    /// The message as it came; the run keeps it.
-    pub input: Value,
+    /// The message as it came, as JSON; the run keeps it.
+    pub input: Arc<str>,
 }
 
 /// What happened to the bill.
@@ -214,6 +216,11 @@ pub(super) fn organization(object: &Map<String, Value>) -> Result<OrganizationId
     OrganizationId::new(text(object, "orgId")?).map_err(|error| field("orgId", error))
 }
 
+/// Text is a quarter of the tree, and a batch keeps a message until its run is written.
+fn as_text(message: &Value) -> Arc<str> {
+    message.to_string().into()
+}
+
 fn account(object: &Map<String, Value>) -> Result<Option<Account>, MessageError> {
     match object.get("account") {
         None | Some(Value::Null) => Ok(None),
@@ -249,7 +256,7 @@ fn calculated(
             return Ok(Message::Bill(BillMessage {
                 change: Change::Calculated(Box::new(bill)),
                 account,
-                input: input.clone(),
+                input: as_text(input),
             }));
         }
         Err(error) => error,
@@ -263,7 +270,7 @@ fn calculated(
             head: bill::head(bill).ok(),
             account: account_id(bill),
             error,
-            input: input.clone(),
+            input: as_text(input),
         }))),
         None => Err(MessageError::Bill {
             bill: id.unwrap_or("without id").to_owned(),
@@ -303,7 +310,7 @@ fn event(object: &Map<String, Value>, value: &Value) -> Result<Message, MessageE
     Ok(Message::Bill(BillMessage {
         change: deleted(organization, bill)?,
         account,
-        input: value.clone(),
+        input: as_text(value),
     }))
 }
 

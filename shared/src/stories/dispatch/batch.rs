@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 
 use super::DispatchError;
@@ -33,6 +32,9 @@ const LOOK_UPS_AT_ONCE_MAX: usize = 16;
 /// Times that something is decided anew because other workers changed its rows.
 pub(super) const TRIES_MAX: usize = 20;
 
+/// An organization's configurations; every run of a batch has its own.
+pub(super) type Configurations = Arc<[Arc<IntegrationConfiguration>]>;
+
 /// The mappings of one thing, once they were read.
 type MappingsOf = Arc<OnceCell<Vec<ExternalMapping>>>;
 
@@ -40,7 +42,7 @@ type MappingsOf = Arc<OnceCell<Vec<ExternalMapping>>>;
 pub(super) struct Batch<'a> {
     pub(super) outbill: &'a Outbill,
     pub(super) now: Timestamp,
-    configurations: Mutex<BTreeMap<OrganizationId, Arc<Vec<IntegrationConfiguration>>>>,
+    configurations: Mutex<BTreeMap<OrganizationId, Configurations>>,
     failing: Mutex<BTreeMap<OrganizationId, Arc<Failing>>>,
     look: Look,
     standing: OnceCell<Standing>,
@@ -77,15 +79,13 @@ impl<'a> Batch<'a> {
     }
 
     /// The organization's configurations, oldest first; read once a batch.
-    pub(super) async fn configurations(
-        &self,
-        organization: &OrganizationId,
-    ) -> Result<Arc<Vec<IntegrationConfiguration>>, StoreError> {
+    pub(super) async fn configurations(&self, organization: &OrganizationId) -> Result<Configurations, StoreError> {
         let mut known = self.configurations.lock().await;
         if let Some(found) = known.get(organization) {
             return Ok(Arc::clone(found));
         }
-        let found = Arc::new(self.outbill.configurations.of_organization(organization).await?);
+        let found = self.outbill.configurations.of_organization(organization).await?;
+        let found: Configurations = found.into_iter().map(Arc::new).collect();
         known.insert(organization.clone(), Arc::clone(&found));
         Ok(found)
     }
@@ -173,7 +173,7 @@ impl<'a> Batch<'a> {
         let is_disabled = configuration.is_some_and(|configuration| !configuration.enabled);
         Ok(ConnectionHealth::of(
             is_frozen,
-            configuration.is_some_and(IntegrationConfiguration::is_in_shadow),
+            configuration.is_some_and(|configuration| configuration.is_in_shadow()),
             is_disabled || failing.is_failing(&origin.connection, self.now),
         ))
     }
@@ -347,8 +347,9 @@ pub(super) struct RunDraft {
     pub(super) account: Option<AccountId>,
     /// The bill's version as text that sorts.
     pub(super) head: String,
-    pub(super) configuration: IntegrationConfiguration,
-    pub(super) input: Value,
+    pub(super) configuration: Arc<IntegrationConfiguration>,
+    /// The message, as JSON.
+    pub(super) input: Arc<str>,
     pub(super) draft: Draft,
 }
 

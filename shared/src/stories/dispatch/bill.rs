@@ -1,6 +1,7 @@
 //! One bill, through every configuration of its organization: head, eligibility, totals, buyer, manifest, claims.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::batch::{Batch, Draft, MappingsRead, Progress, RunDraft, TRIES_MAX};
 use super::keys::{self, Carried, KeyWork, Rows};
@@ -83,7 +84,7 @@ pub(super) async fn bill(
 pub(super) fn is_meant(
     only: Option<&ConfigurationId>,
     configuration: &IntegrationConfiguration,
-    all: &[IntegrationConfiguration],
+    all: &[Arc<IntegrationConfiguration>],
 ) -> bool {
     only.is_none_or(|only| *only == configuration.id || all.iter().all(|other| other.id != *only))
 }
@@ -91,7 +92,7 @@ pub(super) fn is_meant(
 pub(super) fn run_draft(
     received: &ReceivedBill,
     bill: &BillReference,
-    configuration: &IntegrationConfiguration,
+    configuration: &Arc<IntegrationConfiguration>,
     run: RunId,
     draft: Draft,
 ) -> RunDraft {
@@ -101,8 +102,8 @@ pub(super) fn run_draft(
         bill: bill.clone(),
         account: received.message.change.account().cloned(),
         head: received.message.change.head().sort_text(),
-        configuration: configuration.clone(),
-        input: received.message.input.clone(),
+        configuration: Arc::clone(configuration),
+        input: Arc::clone(&received.message.input),
         draft,
     }
 }

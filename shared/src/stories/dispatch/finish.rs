@@ -1,14 +1,15 @@
 //! The end of a message: its runs with their logs, events and tallies, and whether the queue should bring it again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::batch::{Batch, Draft, EntryName, KeyDraft, MappingsRead, Progress, RunDraft};
 use super::bill::waits_for_configuration;
 use super::settle::{Settled, Settlement};
-use super::{Delivery, DispatchError, Disposition, isolated, late, report};
+use super::{Delivery, DispatchError, Disposition, MESSAGES_TOGETHER_MAX, isolated, late, log, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
 use crate::decisions::eligibility::Refusal;
@@ -41,7 +42,7 @@ struct Ending {
     log: String,
     bill: BillReference,
     account: Option<AccountId>,
-    configuration: IntegrationConfiguration,
+    configuration: Arc<IntegrationConfiguration>,
     outcome: Outcome,
     conclusion: Conclusion,
     /// The mappings that it was decided on.
@@ -57,12 +58,29 @@ struct Ended {
     disposition: Disposition,
 }
 
-/// Writes the runs of a batch: all logs together, then all runs at once, then what follows from each, message by message. Gives what the queue
-/// should do with each message, by its place.
+/// Writes the runs of a batch. Gives what the queue should do with each message, by its place.
 pub(super) async fn finish(
     batch: &Batch<'_>,
     deliveries: &[Delivery],
     messages: impl IntoIterator<Item = (usize, Progress)>,
+    settled: &Settled,
+) -> Vec<(usize, Disposition)> {
+    let mut messages = messages.into_iter();
+    let mut dispositions = Vec::new();
+    loop {
+        let some: Vec<_> = messages.by_ref().take(MESSAGES_TOGETHER_MAX).collect();
+        if some.is_empty() {
+            return dispositions;
+        }
+        dispositions.extend(finish_some(batch, deliveries, some, settled).await);
+    }
+}
+
+/// All logs together, then all runs at once, then what follows from each, message by message.
+async fn finish_some(
+    batch: &Batch<'_>,
+    deliveries: &[Delivery],
+    messages: Vec<(usize, Progress)>,
     settled: &Settled,
 ) -> Vec<(usize, Disposition)> {
     let name = |place: usize| {
@@ -150,7 +168,7 @@ async fn end(
                 let names = waits_for(&draft, settled);
                 wait(batch, &draft.bill, &earlier, &draft.head, &names).await?;
             }
-            None => endings.push(ending(batch, draft, settled)),
+            None => endings.push(ending(batch, draft, settled)?),
         }
     }
     let disposition = match again || progress.failed.is_some() {
@@ -210,7 +228,7 @@ pub(super) async fn wait(
     Ok(())
 }
 
-fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Ending {
+fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<Ending, StoreError> {
     let waits_for = waits_for(&draft, settled);
     let others_waited = match &draft.draft {
         Draft::Metered(keys) | Draft::EqualButOther(keys) => keys.iter().any(|key| key.waited),
@@ -234,15 +252,7 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Ending {
     if let Some(reason) = outcome.skipped() {
         batch.measure(|measured| measured.add_for(Metric::BillsSkipped, reason, 1));
     }
-    let log = json!({
-        "at": batch.now,
-        "configuration": configuration_log(&draft.configuration),
-        "input": draft.input,
-        "outcome": outcome.to_string(),
-        "keys": keys_log(&outcome),
-        "exchanges": exchanges,
-    });
-    let log = log.to_string();
+    let log = log::of_run(batch.now, &draft.configuration, &draft.input, &outcome, exchanges)?;
     let run = IntegrationRun {
         id: draft.run,
         organization: draft.bill.organization.clone(),
@@ -259,7 +269,7 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Ending {
         replayed_from: draft.replayed_from,
         version: 1,
     };
-    Ending {
+    Ok(Ending {
         run,
         log,
         bill: draft.bill,
@@ -270,7 +280,7 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Ending {
         read,
         waits_for,
         others_waited,
-    }
+    })
 }
 
 /// What follows from runs that are written: what waited for the same hour is superseded, failures are counted, and what waits is noted.
@@ -549,29 +559,6 @@ fn exchanges(keys: &[KeyDraft], settled: &Settled) -> Vec<Exchange> {
         .collect();
     let exchanges = settled.exchanges.iter();
     exchanges.filter_map(|exchange| exchange.about(&names)).collect()
-}
-
-pub(super) fn keys_log(outcome: &Outcome) -> Vec<Value> {
-    let (Outcome::Metered(keys) | Outcome::EqualButOther(keys)) = outcome else {
-        return Vec::new();
-    };
-    let entry = |entry: &EntryOutcome| json!({ "hour": entry.hour, "quantity": entry.quantity, "state": entry.state, "reason": entry.reason });
-    keys.iter()
-        .map(|key| json!({ "dimension": key.dimension, "claim": key.claim.to_string(), "reason": key.claim, "entries": key.entries.iter().map(entry).collect::<Vec<_>>() }))
-        .collect()
-}
-
-fn configuration_log(configuration: &IntegrationConfiguration) -> Value {
-    json!({
-        "id": configuration.id,
-        "version": configuration.version,
-        "name": configuration.name,
-        "entityType": configuration.entity_type,
-        "destination": configuration.destination.name(),
-        "integrationCredentialsId": configuration.credential,
-        "enabled": configuration.enabled,
-        "configData": configuration.config_data,
-    })
 }
 
 pub(super) fn is_final(status: RunStatus) -> bool {

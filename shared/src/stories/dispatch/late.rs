@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::DispatchError;
 use super::batch::{Batch, EntryName};
-use super::finish::{About, ENTITY_TYPE, conclude, dimension, entry_outcome, is_final, keys_log};
+use super::finish::{About, ENTITY_TYPE, conclude, dimension, entry_outcome, is_final};
+use super::log::keys_log;
 use super::settle::{Settled, Settlement};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, EntryOutcome, KeyOutcome, Outcome};

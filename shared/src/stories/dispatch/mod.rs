@@ -17,6 +17,7 @@ mod finish;
 mod flush;
 mod keys;
 mod late;
+mod log;
 pub mod preview;
 mod receive;
 mod settle;
@@ -45,6 +46,10 @@ use batch::{Batch, Progress};
 
 /// Messages that are prepared at once. Those of one bill are handled in their order.
 const MESSAGES_AT_ONCE_MAX: usize = 16;
+
+/// Messages that are read, and whose runs are written, together. As many as Lambda hands over; of more at once, a worker would hold all that
+/// they say at a time.
+const MESSAGES_TOGETHER_MAX: usize = 100;
 
 /// One message as it was delivered.
 #[derive(Debug, Clone)]
@@ -130,8 +135,17 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
     dispositions
 }
 
-/// Reads and claims: messages of one bill in their order, others at once.
+/// Reads and claims.
 async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
+    let mut prepared = Vec::new();
+    for some in deliveries.chunks(MESSAGES_TOGETHER_MAX) {
+        prepared.extend(prepare_some(batch, some).await);
+    }
+    prepared
+}
+
+/// Messages of one bill in their order, others at once.
+async fn prepare_some(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
     let mut lanes: BTreeMap<String, Vec<(usize, receive::Received)>> = BTreeMap::new();
     let mut reading = Vec::new();
     for delivery in deliveries {

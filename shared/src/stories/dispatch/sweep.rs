@@ -7,6 +7,8 @@
 //! m3ter has no list of what changed, only of bills by date; so the bills of the last months are gone through, without their lines. A bill that
 //! was deleted is in no list: its deletion has to arrive as an event.
 
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -46,7 +48,7 @@ pub(super) async fn sweep(batch: &Batch<'_>) -> Result<(), DispatchError> {
 /// calculated before is not for Outbill to send.
 async fn since(batch: &Batch<'_>, organization: &OrganizationId) -> Result<Option<Timestamp>, DispatchError> {
     let configurations = batch.configurations(organization).await?;
-    let bills = |configuration: &&_| is_for_bills(configuration);
+    let bills = |configuration: &&Arc<_>| is_for_bills(configuration);
     let oldest = configurations
         .iter()
         .filter(bills)

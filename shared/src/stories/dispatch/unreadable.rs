@@ -2,6 +2,8 @@
 //!
 //! It claims nothing, changes nothing and waits for nothing: only its next version can be better. Its runs say what is wrong.
 
+use std::sync::Arc;
+
 use super::DispatchError;
 use super::batch::{Batch, Draft, Progress, RunDraft};
 use super::bill::{invalid, is_meant};
@@ -35,8 +37,8 @@ pub(super) async fn unreadable(
             bill: bill.bill.clone(),
             account: bill.account.clone(),
             head: bill.head.map(Head::sort_text).unwrap_or_default(),
-            configuration: configuration.clone(),
-            input: bill.input.clone(),
+            configuration: Arc::clone(configuration),
+            input: Arc::clone(&bill.input),
             draft: Draft::Decided(outcome),
         });
     }

@@ -106,7 +106,7 @@ impl Wire {
     }
 
     pub(super) fn aws_now(&self) -> Option<Timestamp> {
-        self.exchange().date
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).date
     }
 }
 
