@@ -67,13 +67,15 @@ pub enum Latency {
 
 impl Latency {
     fn of(self, service: Service) -> Option<Duration> {
-        match (self, service) {
-            (Latency::None, _) => None,
-            (Latency::LikeAws, service) => Some(latency_of(service)),
-            (Latency::Of { dynamodb, .. }, Service::DynamoDb) => Some(dynamodb),
-            (Latency::Of { metering, .. }, Service::Metering) => Some(metering),
-            (Latency::Of { others, .. }, _) => Some(others),
-        }
+        let latency = match (self, service) {
+            (Latency::None, _) => return None,
+            (Latency::LikeAws, service) => latency_of(service),
+            (Latency::Of { dynamodb, .. }, Service::DynamoDb) => dynamodb,
+            (Latency::Of { metering, .. }, Service::Metering) => metering,
+            (Latency::Of { others, .. }, _) => others,
+        };
+        // A timer of no time takes a millisecond.
+        Some(latency).filter(|latency| !latency.is_zero())
     }
 }
 
