@@ -2,15 +2,17 @@
 //!
 //! Thin on purpose: everything that decides is in `outbill::stories::dispatch`.
 
+use std::time::Duration;
+
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use jiff::Timestamp;
 use outbill::Outbill;
 use outbill::stories::dispatch::{Delivery, Disposition, dispatch};
 
-/// Handles one batch at `now`. A message without an id cannot be named in the answer; SQS makes none.
-pub async fn handle(outbill: &Outbill, event: SqsEvent, now: Timestamp) -> SqsBatchResponse {
+/// Handles one batch at `now`, within `time`. A message without an id cannot be named in the answer; SQS makes none.
+pub async fn handle(outbill: &Outbill, event: SqsEvent, now: Timestamp, time: Duration) -> SqsBatchResponse {
     let deliveries: Vec<Delivery> = event.records.into_iter().map(delivery).collect();
-    let dispositions = dispatch(outbill, &deliveries, now).await;
+    let dispositions = dispatch(outbill, &deliveries, now, time).await;
     let again = dispositions
         .into_iter()
         .filter(|(_, disposition)| *disposition == Disposition::Retry);

@@ -1,5 +1,7 @@
 //! Cold start of the bill-dispatch function.
 
+use std::time::SystemTime;
+
 use anyhow::Context;
 use aws_lambda_events::sqs::SqsEvent;
 use jiff::Timestamp;
@@ -22,8 +24,11 @@ async fn main() -> Result<(), Error> {
         .with(filter)
         .init();
     let outbill = Outbill::connect(&outbill::outbill::sdk_config().await, &environment);
-    let handler = service_fn(|event: LambdaEvent<SqsEvent>| async {
-        Ok::<_, Error>(bill_dispatch::handle(&outbill, event.payload, Timestamp::now()).await)
+    let outbill = &outbill;
+    let handler = service_fn(|event: LambdaEvent<SqsEvent>| async move {
+        let deadline = event.context.deadline();
+        let time = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+        Ok::<_, Error>(bill_dispatch::handle(outbill, event.payload, Timestamp::now(), time).await)
     });
     lambda_runtime::run(handler).await
 }

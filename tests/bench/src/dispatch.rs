@@ -330,7 +330,7 @@ pub async fn handle(outbill: &Outbill, messages: Vec<SqsMessage>, now: Timestamp
     let mut event = SqsEvent::default();
     event.records = messages;
     let begun = Instant::now();
-    let answer = bill_dispatch::handle(outbill, event, now).await;
+    let answer = bill_dispatch::handle(outbill, event, now, functions::BILL_DISPATCH_TIMEOUT).await;
     let took = begun.elapsed();
     anyhow::ensure!(answer.batch_item_failures.is_empty(), "messages failed: {answer:?}");
     Ok(took)

@@ -5,6 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use input::{AGGREGATION, BILL, COMPOUND_AGGREGATION, Kit, event, list, says, text};
 use jiff::SignedDuration;
+use sandbox::functions::BILL_DISPATCH_TIMEOUT;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -246,7 +247,13 @@ async fn a_lambda_batch_of_two_bills_is_one_call() {
     let batch = event("sqs-batch.json").replace(input::ORGANIZATION, kit.organization());
     let batch: SqsEvent = serde_json::from_str(&batch).unwrap();
     assert_eq!(batch.records.len(), 2);
-    let answer = bill_dispatch::handle(&kit.outbill().await, batch, kit.sandbox.clock().now()).await;
+    let answer = bill_dispatch::handle(
+        &kit.outbill().await,
+        batch,
+        kit.sandbox.clock().now(),
+        BILL_DISPATCH_TIMEOUT,
+    )
+    .await;
     assert_eq!(
         serde_json::to_value(&answer).unwrap(),
         json!({ "batchItemFailures": [] })

@@ -1,6 +1,7 @@
 //! The functions that the sandbox runs: their real handlers, on real SDK clients, on the virtual clock.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -20,6 +21,8 @@ use crate::seam::{BuildError, Functions, Surroundings};
 pub const TABLE: &str = "outbill";
 /// The region that the functions run in.
 pub const REGION: &str = "us-east-1";
+/// How long the template lets bill-dispatch work on a batch.
+pub const BILL_DISPATCH_TIMEOUT: Duration = Duration::from_secs(120);
 /// What the names of secrets start with.
 pub const SECRET_PREFIX: &str = "outbill/";
 /// The sender of mails; the stand-in delivers to the outbox.
@@ -99,7 +102,7 @@ pub async fn build(surroundings: Surroundings) -> Result<Functions, BuildError> 
     Ok(Functions {
         dispatch: Arc::new(move |event, now| {
             let outbill = dispatches.clone();
-            async move { bill_dispatch::handle(&outbill, event, now).await }.boxed()
+            async move { bill_dispatch::handle(&outbill, event, now, BILL_DISPATCH_TIMEOUT).await }.boxed()
         }),
         reconcile: Arc::new(move |event, now| {
             let outbill = reconciles.clone();

@@ -8,6 +8,7 @@ use clap::Parser;
 use rust_decimal::Decimal;
 use sandbox::cost::sheet::{ALARMS, FUNCTION_MEGABYTES, Sheet};
 use sandbox::cost::{CostOptions, measure, prices};
+use sandbox::functions::BILL_DISPATCH_TIMEOUT;
 use sandbox::options::{Arguments, Command};
 use sandbox::{Options, Sandbox, functions};
 
@@ -96,6 +97,7 @@ fn the_sheet_has_what_the_template_has() {
     assert_eq!(lines("Type: AWS::CloudWatch::Alarm"), ALARMS);
     assert_eq!(lines("Type: AWS::CloudWatch::Dashboard"), 1);
     assert_eq!(lines(&format!("MemorySize: {FUNCTION_MEGABYTES}")), 1);
+    assert_eq!(lines(&format!("Timeout: {}", BILL_DISPATCH_TIMEOUT.as_secs())), 1);
     for schedule in [
         "cron(1 * * * ? *)",
         "cron(41 * * * ? *)",

@@ -24,6 +24,7 @@ use outbill::effects::random::Random;
 use outbill::{Environment, Outbill};
 use sandbox::Service;
 use sandbox::aws::{Asked, Refused, Thoroughness};
+use sandbox::functions::BILL_DISPATCH_TIMEOUT;
 use sandbox::queues::QueueName;
 
 use crate::TABLE;
@@ -144,7 +145,7 @@ impl Stage {
                 caller,
                 future: async move {
                     match work {
-                        Work::Batch(event) => bill_dispatch::handle(&outbill, event, now).await,
+                        Work::Batch(event) => bill_dispatch::handle(&outbill, event, now, BILL_DISPATCH_TIMEOUT).await,
                         Work::Reconciliation(event) => {
                             // What fails is continued by the next invocation.
                             let _ = reconcile::handle(&outbill, event, now).await;

@@ -9,8 +9,11 @@ use crate::effects::table::{StoreError, WORK_INDEX};
 use crate::values::entry::{Entry, EntryState};
 use crate::values::hour::Hour;
 use crate::values::ids::RunId;
-use crate::values::message::{FLUSH_PAGE_MAX, Leaving};
+use crate::values::message::Leaving;
 use crate::values::usage_key::KeyHash;
+
+/// Rows of the work index that are read at once.
+const WORK_PAGE_MAX: i32 = 250;
 
 /// A page of the work index.
 #[derive(Debug, Clone, Default)]
@@ -29,14 +32,13 @@ impl Ledger {
 
     /// One page of one shard. A hint: rows may be missing that were written a moment ago, and gone that it lists.
     pub async fn work(&self, shard: char, start: Option<Item>) -> Result<WorkPage, StoreError> {
-        let limit = i32::try_from(FLUSH_PAGE_MAX).unwrap_or(i32::MAX);
         let request = self
             .table
             .client()
             .query()
             .table_name(self.table.name())
             .index_name(WORK_INDEX)
-            .limit(limit);
+            .limit(WORK_PAGE_MAX);
         let request = request
             .key_condition_expression("workShard = :shard")
             .expression_attribute_values(":shard", text(rows::work_shard(shard)))

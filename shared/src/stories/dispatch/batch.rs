@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
+use tokio::time::Instant;
 
 use super::DispatchError;
 use crate::Outbill;
@@ -42,6 +43,7 @@ type MappingsOf = Arc<OnceCell<Vec<ExternalMapping>>>;
 pub(super) struct Batch<'a> {
     pub(super) outbill: &'a Outbill,
     pub(super) now: Timestamp,
+    sends_until: Instant,
     configurations: Mutex<BTreeMap<OrganizationId, Configurations>>,
     failing: Mutex<BTreeMap<OrganizationId, Arc<Failing>>>,
     look: Look,
@@ -61,10 +63,11 @@ pub(super) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// `look`: whether the batch may write at all.
-    pub(super) fn new(outbill: &'a Outbill, look: Look, now: Timestamp) -> Batch<'a> {
+    pub(super) fn new(outbill: &'a Outbill, look: Look, now: Timestamp, sends_until: Instant) -> Batch<'a> {
         Batch {
             outbill,
             now,
+            sends_until,
             configurations: Mutex::default(),
             failing: Mutex::default(),
             look,
@@ -76,6 +79,11 @@ impl<'a> Batch<'a> {
             counted: std::sync::Mutex::default(),
             measured: std::sync::Mutex::default(),
         }
+    }
+
+    /// Whether something may still be begun.
+    pub(super) fn has_time(&self) -> bool {
+        Instant::now() < self.sends_until
     }
 
     /// The organization's configurations, oldest first; read once a batch.

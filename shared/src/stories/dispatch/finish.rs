@@ -9,7 +9,7 @@ use serde_json::json;
 use super::batch::{Batch, Draft, EntryName, KeyDraft, MappingsRead, Progress, RunDraft};
 use super::bill::waits_for_configuration;
 use super::settle::{Settled, Settlement};
-use super::{Delivery, DispatchError, Disposition, MESSAGES_TOGETHER_MAX, isolated, late, log, report};
+use super::{Delivery, DispatchError, Disposition, isolated, late, log, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
 use crate::decisions::eligibility::Refusal;
@@ -58,29 +58,12 @@ struct Ended {
     disposition: Disposition,
 }
 
-/// Writes the runs of a batch. Gives what the queue should do with each message, by its place.
+/// Writes the runs of a batch: all logs together, then all runs at once, then what follows from each, message by message. Gives what the queue
+/// should do with each message, by its place.
 pub(super) async fn finish(
     batch: &Batch<'_>,
     deliveries: &[Delivery],
     messages: impl IntoIterator<Item = (usize, Progress)>,
-    settled: &Settled,
-) -> Vec<(usize, Disposition)> {
-    let mut messages = messages.into_iter();
-    let mut dispositions = Vec::new();
-    loop {
-        let some: Vec<_> = messages.by_ref().take(MESSAGES_TOGETHER_MAX).collect();
-        if some.is_empty() {
-            return dispositions;
-        }
-        dispositions.extend(finish_some(batch, deliveries, some, settled).await);
-    }
-}
-
-/// All logs together, then all runs at once, then what follows from each, message by message.
-async fn finish_some(
-    batch: &Batch<'_>,
-    deliveries: &[Delivery],
-    messages: Vec<(usize, Progress)>,
     settled: &Settled,
 ) -> Vec<(usize, Disposition)> {
     let name = |place: usize| {

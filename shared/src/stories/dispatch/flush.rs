@@ -13,30 +13,34 @@ use crate::values::usage_key::KeyHash;
 
 /// Keys and entries that are read and claimed at once.
 const AT_ONCE_MAX: usize = 16;
+/// Shards that are listed at once.
+const SHARDS_AT_ONCE_MAX: usize = 8;
 //= https://docs.aws.amazon.com/marketplace/latest/userguide/saas-eventbridge-integration.html
 //# after License Deprovisioned, usage is taken for one more hour
 const LEAVING_HOURS: i64 = 1;
 
 /// Lists what waits, shard by shard, and queues one message per page.
 pub(super) async fn tick(batch: &Batch<'_>) -> Result<(), DispatchError> {
-    for shard in Ledger::work_shards() {
-        let mut start = None;
-        loop {
-            let page = batch.outbill.ledger.work(shard, start).await?;
-            if !page.keys.is_empty() || !page.entries.is_empty() {
-                batch
-                    .outbill
-                    .queue
-                    .send(&message::flush_page(&page.keys, &page.entries))
-                    .await?;
-            }
-            start = page.next;
-            if start.is_none() {
-                break;
-            }
+    stream::iter(Ledger::work_shards().map(|shard| list(batch, shard)))
+        .buffer_unordered(SHARDS_AT_ONCE_MAX)
+        .try_collect()
+        .await
+}
+
+async fn list(batch: &Batch<'_>, shard: char) -> Result<(), DispatchError> {
+    let mut start = None;
+    loop {
+        let work = batch.outbill.ledger.work(shard, start).await?;
+        batch
+            .outbill
+            .queue
+            .send_all(&message::flush_pages(&work.keys, &work.entries))
+            .await?;
+        start = work.next;
+        if start.is_none() {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// One page: entries go again or are closed, dirty keys claim what has gathered. `repeats`: the message was delivered before, and what it claimed

@@ -9,6 +9,8 @@
 //!
 //! Claims of all messages of a batch are submitted together. A message that cannot be finished is left on the queue (`Disposition::Retry`);
 //! one that nobody can read goes to the dead-letter queue with its reason; neither holds up the others, and a panic counts as the former.
+//! So does what there is no time for: nothing more is sent when three quarters of the invocation's time have passed, and the rest is kept for
+//! writing down what AWS said. A worker that is killed first forgets it, and all that it sent goes again.
 
 mod batch;
 mod bill;
@@ -27,11 +29,13 @@ mod unreadable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::Outbill;
 use crate::effects::freeze::Look;
@@ -47,8 +51,7 @@ use batch::{Batch, Progress};
 /// Messages that are prepared at once. Those of one bill are handled in their order.
 const MESSAGES_AT_ONCE_MAX: usize = 16;
 
-/// Messages that are read, and whose runs are written, together. As many as Lambda hands over; of more at once, a worker would hold all that
-/// they say at a time.
+/// Messages that are handled together: as many as Lambda hands over. Of more at once, a worker would hold all that they say at a time.
 const MESSAGES_TOGETHER_MAX: usize = 100;
 
 /// One message as it was delivered.
@@ -86,19 +89,39 @@ pub(crate) enum DispatchError {
     Panic(String),
 }
 
-/// Handles a batch. Never fails as a whole: each message has its disposition, in the order of the deliveries.
+/// Handles a batch within `time`, after which the process may be ended. Never fails as a whole: each message has its disposition, in the order
+/// of the deliveries.
 pub fn dispatch<'a>(
     outbill: &'a Outbill,
     deliveries: &'a [Delivery],
     now: Timestamp,
+    time: Duration,
 ) -> BoxFuture<'a, Vec<(String, Disposition)>> {
-    handle(outbill, deliveries, now).boxed()
+    let sends_until = Instant::now() + time / 4 * 3;
+    async move {
+        let mut dispositions = Vec::new();
+        for some in deliveries.chunks(MESSAGES_TOGETHER_MAX) {
+            let batch = Batch::new(outbill, Look::AndNote, now, sends_until);
+            dispositions.extend(handle(&batch, some).await);
+        }
+        dispositions
+    }
+    .boxed()
 }
 
-async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> Vec<(String, Disposition)> {
-    let batch = Batch::new(outbill, Look::AndNote, now);
-    let mut progress: Vec<Progress> = prepare(&batch, deliveries).await;
-    let settled = isolated(settle::settle(&batch, &mut progress)).await;
+async fn handle(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<(String, Disposition)> {
+    if !batch.has_time() {
+        tracing::warn!(
+            messages = deliveries.len(),
+            "Messages were not begun, because the function's time was nearly over; the queue brings them again."
+        );
+        return deliveries
+            .iter()
+            .map(|delivery| (delivery.id.clone(), Disposition::Retry))
+            .collect();
+    }
+    let mut progress: Vec<Progress> = prepare(batch, deliveries).await;
+    let settled = isolated(settle::settle(batch, &mut progress)).await;
     let settled = settled.and_then(|outcome| outcome);
     let own: BTreeSet<RunId> = progress
         .iter()
@@ -110,7 +133,7 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
     let finishing = finishing.filter(|(_, progress)| is_settled || !progress.has_claims());
     let nothing = settle::Settled::default();
     let outcome = settled.as_ref().unwrap_or(&nothing);
-    let finished: BTreeMap<usize, Disposition> = finish::finish(&batch, deliveries, finishing, outcome)
+    let finished: BTreeMap<usize, Disposition> = finish::finish(batch, deliveries, finishing, outcome)
         .await
         .into_iter()
         .collect();
@@ -122,7 +145,7 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
         .collect();
     match settled {
         Ok(settled) => {
-            if let Err(error) = isolated(late::late(&batch, &own, &settled))
+            if let Err(error) = isolated(late::late(batch, &own, &settled))
                 .await
                 .and_then(|outcome| outcome)
             {
@@ -135,17 +158,8 @@ async fn handle(outbill: &Outbill, deliveries: &[Delivery], now: Timestamp) -> V
     dispositions
 }
 
-/// Reads and claims.
+/// Reads and claims: messages of one bill in their order, others at once.
 async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
-    let mut prepared = Vec::new();
-    for some in deliveries.chunks(MESSAGES_TOGETHER_MAX) {
-        prepared.extend(prepare_some(batch, some).await);
-    }
-    prepared
-}
-
-/// Messages of one bill in their order, others at once.
-async fn prepare_some(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
     let mut lanes: BTreeMap<String, Vec<(usize, receive::Received)>> = BTreeMap::new();
     let mut reading = Vec::new();
     for delivery in deliveries {

@@ -3,6 +3,7 @@
 //! Between the look and the bill's real arrival other bills may change the same keys and hours pass; then it comes to something else.
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::DispatchError;
 use super::batch::Batch;
@@ -86,7 +87,7 @@ pub async fn preview(
     wanted: &ConfigurationId,
     now: Timestamp,
 ) -> Result<Preview, PreviewError> {
-    let batch = Batch::new(outbill, Look::Only, now);
+    let batch = Batch::new(outbill, Look::Only, now, Instant::now());
     let received = ReceivedBill {
         message,
         mode: Mode::Ordinary,

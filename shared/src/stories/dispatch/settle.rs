@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::stream::{self, StreamExt};
+
 use super::batch::{Batch, EntryName, Progress, entry_name};
 use super::bill::lifters;
 use super::{DispatchError, finish, report};
 use crate::decisions::verdict::{Answer, ConnectionRefusal};
-use crate::effects::destinations::aws_marketplace::Exchange;
+use crate::effects::destinations::aws_marketplace::{Exchange, Submission};
 use crate::effects::ledger::{Claim, Recorded};
 use crate::values::credential::IntegrationCredential;
 use crate::values::entry::{Connection, Entry, EntryState, Origin};
@@ -15,6 +17,10 @@ use crate::values::metric::Metric;
 
 /// A refused buyer leads to one claim in an earlier hour, which ends it.
 const ROUNDS_MAX: usize = 3;
+/// Claims that are sent before the answers are recorded: ten full calls, which is what AWS takes in a second.
+const CLAIMS_TOGETHER_MAX: usize = 250;
+/// Answers that are recorded at once.
+const AT_ONCE_MAX: usize = 16;
 
 /// How an entry stands after its answer.
 #[derive(Debug, Clone)]
@@ -58,15 +64,36 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
         };
         let credential =
             |connection: &Connection| credentials.get(connection).cloned().unwrap_or_else(|| Err(unknown()));
-        let submission = batch
-            .outbill
-            .marketplace
-            .submit(std::mem::take(&mut waiting), credential)
-            .await;
-        settled.exchanges.extend(submission.exchanges);
-        waiting = record(batch, submission.answers, &mut settled).await;
+        // Each part ends with a full call.
+        waiting.sort_by(|one, other| one.entry().origin.connection.cmp(&other.entry().origin.connection));
+        let mut follow_ups = Vec::new();
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(waiting.len().min(CLAIMS_TOGETHER_MAX));
+            let submission = match batch.has_time() {
+                true => batch.outbill.marketplace.submit(waiting, credential).await,
+                false => unsent(waiting),
+            };
+            settled.exchanges.extend(submission.exchanges);
+            follow_ups.extend(record(batch, submission.answers, &mut settled).await);
+            waiting = rest;
+        }
+        waiting = follow_ups;
     }
     Ok(settled)
+}
+
+/// Claims that there is no time for. That nothing was sent is written down, so that no attempt of theirs stays in doubt.
+fn unsent(claims: Vec<Claim>) -> Submission {
+    tracing::warn!(
+        entries = claims.len(),
+        "Entries were claimed and not sent, because the function's time was nearly over; the queue brings their messages again."
+    );
+    let reason = "nothing was sent, because the function's time was nearly over".to_owned();
+    let answer = Answer::NotTaken { reason };
+    Submission {
+        answers: claims.into_iter().map(|claim| (claim, answer.clone())).collect(),
+        exchanges: Vec::new(),
+    }
 }
 
 /// The credential of each connection, or what stands in for AWS's answer where there is none.
@@ -151,10 +178,8 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
         }
         Err(error) => report("of this batch", &error.into()),
     }
+    let mut recording = Vec::new();
     for (claim, answer) in others {
-        let name = entry_name(&claim);
-        let state_before = claim.entry().state;
-        let (connection, reason, again) = told(&answer);
         batch.measure(|measured| match answer {
             Answer::NotTaken { .. } => measured.add(Metric::RecordsNotTaken, 1),
             Answer::Unknown { .. } => measured.add(Metric::RecordsUnanswered, 1),
@@ -165,27 +190,40 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
             | Answer::ConnectionRefused { .. }
             | Answer::AheadOfAws => {}
         });
-        if may_block(&answer)
-            && let Err(error) = wait(batch, &claim.entry().origin, &name).await
-        {
-            report("of this batch", &error);
-            continue;
-        }
-        match ledger.record(claim, answer, batch.now).await {
-            Ok(recorded) => {
-                if recorded.entry.state != state_before {
-                    batch.measure_settled(&recorded.entry);
-                }
-                batch.measure_claims(recorded.follow_up.as_slice());
-                follow_ups.extend(recorded.follow_up.clone());
-                settled
-                    .entries
-                    .insert(name, settlement(recorded, connection, reason, again));
+        recording.push(record_other(batch, claim, answer));
+    }
+    let mut recorded = stream::iter(recording).buffer_unordered(AT_ONCE_MAX);
+    while let Some(recorded) = recorded.next().await {
+        match recorded {
+            Ok((name, settlement, follow_up)) => {
+                settled.entries.insert(name, settlement);
+                follow_ups.extend(follow_up);
             }
-            Err(error) => report("of this batch", &error.into()),
+            Err(error) => report("of this batch", &error),
         }
     }
     follow_ups
+}
+
+/// Records an answer that is no receipt.
+async fn record_other(
+    batch: &Batch<'_>,
+    claim: Claim,
+    answer: Answer,
+) -> Result<(EntryName, Settlement, Option<Claim>), DispatchError> {
+    let name = entry_name(&claim);
+    let state_before = claim.entry().state;
+    let (connection, reason, again) = told(&answer);
+    if may_block(&answer) {
+        wait(batch, &claim.entry().origin, &name).await?;
+    }
+    let recorded = batch.outbill.ledger.record(claim, answer, batch.now).await?;
+    if recorded.entry.state != state_before {
+        batch.measure_settled(&recorded.entry);
+    }
+    batch.measure_claims(recorded.follow_up.as_slice());
+    let follow_up = recorded.follow_up.clone();
+    Ok((name, settlement(recorded, connection, reason, again), follow_up))
 }
 
 /// Whether an answer can block the key.

@@ -30,8 +30,6 @@ const BEFORE_DAY_HOURS: i64 = 1;
 const AFTER_DAY_HOURS: i64 = 26;
 /// Invocations that fail, one after the other, before the report says so.
 const FAILURES_MAX: u32 = 15;
-/// Keys or entries in one message of the queue.
-const FLUSHED_MAX: usize = message::FLUSH_PAGE_MAX;
 
 /// What one reconciliation has at hand while an invocation works on it.
 pub(super) struct Run {
@@ -136,14 +134,11 @@ impl Run {
     /// Keys that owe more and entries that go again are sent by the ordinary way, and at once; the tick would find the keys an hour later.
     pub(super) async fn flush(&mut self, desk: &Desk<'_>) -> Result<(), StoreError> {
         let keys: Vec<KeyHash> = std::mem::take(&mut self.dirty).into_iter().collect();
-        for keys in keys.chunks(FLUSHED_MAX) {
-            desk.outbill.queue.send(&message::flush_page(keys, &[])).await?;
-        }
         let entries: Vec<(KeyHash, Hour)> = std::mem::take(&mut self.again).into_iter().collect();
-        for entries in entries.chunks(FLUSHED_MAX) {
-            desk.outbill.queue.send(&message::flush_page(&[], entries)).await?;
-        }
-        Ok(())
+        desk.outbill
+            .queue
+            .send_all(&message::flush_pages(&keys, &entries))
+            .await
     }
 
     async fn finish(&mut self, desk: &Desk<'_>) -> Result<(), ReconcileError> {

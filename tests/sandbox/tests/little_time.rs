@@ -1,0 +1,133 @@
+//! A worker that runs out of time ends by itself: what it sent is written down, and the rest comes again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use outbill::Outbill;
+use sandbox::aws::Latency;
+use sandbox::functions::{self, BILL_DISPATCH_TIMEOUT};
+use sandbox::seller::Seller;
+use sandbox::{Options, Sandbox};
+use serde_json::{Value, json};
+
+const BILLS: usize = 3;
+const DIMENSION: &str = "3mgmp9q6okn47u0rgmzzjdi9k-units";
+
+struct Stage {
+    sandbox: Sandbox,
+    seller: Seller,
+    outbill: Outbill,
+}
+
+impl Stage {
+    /// A seller with as many accounts as bills.
+    async fn set(latency: Latency) -> Stage {
+        let options = Options {
+            start_at: "2025-06-10T10:02:00Z".parse().ok(),
+            latency,
+            ..Options::for_tests()
+        };
+        let outbill: Arc<Mutex<Option<Outbill>>> = Arc::default();
+        let kept = outbill.clone();
+        let sandbox = Sandbox::start(options, |surroundings| async move {
+            let sdk = functions::sdk(&surroundings.aws_endpoint_url, &surroundings.region).await;
+            *kept.lock().unwrap() = Some(Outbill::connect(&sdk, &functions::environment(&surroundings)));
+            functions::build(surroundings).await
+        })
+        .await
+        .unwrap();
+        let seller = Seller::log_in(&sandbox.addresses().api, sandbox.access_key())
+            .await
+            .unwrap();
+        let credential = json!({ "type": "AWS_INTEGRATION", "destination": "AWS" });
+        let credential = seller.post("integrationcredentials", &credential).await.unwrap();
+        let configuration = json!({
+            "entityType": "Bill", "destination": "AWS", "name": "bills", "integrationCredentialsId": credential["id"],
+            "configData": { "splitUsageLineItems": "ITEM_PER_BILL", "marketplaceBillDimension": DIMENSION },
+        });
+        seller.post("integrationconfigs", &configuration).await.unwrap();
+        for index in 0..BILLS {
+            let mapping = json!({
+                "m3terEntity": "Account", "m3terId": format!("account-{index}"),
+                "externalSystem": "AWS", "externalTable": "Customer", "externalId": customer(index),
+            });
+            seller.post("externalmappings", &mapping).await.unwrap();
+        }
+        sandbox.clear_requests();
+        let outbill = outbill.lock().unwrap().clone().unwrap();
+        Stage {
+            sandbox,
+            seller,
+            outbill,
+        }
+    }
+
+    /// Hands over all bills, and gives how many of them are to come again.
+    async fn deliver(&self, receives: u32, time: Duration) -> usize {
+        let mut event = SqsEvent::default();
+        for index in 0..BILLS {
+            let bill = json!({
+                "id": format!("bill-{index}"), "accountId": format!("account-{index}"), "version": 1, "currency": "USD",
+                "lineItems": [{ "lineItemType": "USAGE", "currency": "USD", "convertedSubtotal": 1.01 }],
+            });
+            let mut message = SqsMessage::default();
+            message.message_id = Some(format!("message-{index}"));
+            message.body = Some(json!({ "orgId": self.seller.organization(), "bill": bill }).to_string());
+            message.attributes = HashMap::from([("ApproximateReceiveCount".to_owned(), receives.to_string())]);
+            event.records.push(message);
+        }
+        let answer = bill_dispatch::handle(&self.outbill, event, self.sandbox.clock().now(), time).await;
+        answer.batch_item_failures.len()
+    }
+
+    fn calls(&self, service: &str) -> u64 {
+        let counts = self.sandbox.requests();
+        counts.get(service).map_or(0, |actions| actions.values().sum())
+    }
+
+    async fn pending(&self) -> Value {
+        let pending = self.seller.get("integrationdestinations/marketplace/pending").await;
+        pending.unwrap()["data"].clone()
+    }
+
+    fn assert_all_billed(&self) {
+        let billed = self.sandbox.marketplace().billed();
+        let quantities: Vec<i64> = billed.iter().map(|row| row.quantity).collect();
+        assert_eq!(quantities, [101, 101, 101]);
+    }
+}
+
+fn customer(index: usize) -> String {
+    format!("{:012}", 111_122_220_000 + index)
+}
+
+#[tokio::test]
+async fn what_there_is_no_time_for_is_not_begun() {
+    let stage = Stage::set(Latency::None).await;
+    assert_eq!(stage.deliver(1, Duration::ZERO).await, BILLS);
+    assert_eq!((stage.calls("dynamodb"), stage.calls("metering")), (0, 0));
+    assert_eq!(stage.deliver(2, BILL_DISPATCH_TIMEOUT).await, 0);
+    stage.assert_all_billed();
+    stage.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_claimed_and_could_not_be_sent_in_time_is_sent_when_it_comes_again() {
+    let latency = Latency::Of {
+        dynamodb: Duration::from_millis(50),
+        metering: Duration::ZERO,
+        others: Duration::ZERO,
+    };
+    let stage = Stage::set(latency).await;
+    // Three quarters of it are over before the third answer of the table; a claim takes more.
+    assert_eq!(stage.deliver(1, Duration::from_millis(160)).await, BILLS);
+    assert_eq!(stage.calls("metering"), 0);
+    assert_eq!(stage.pending().await.as_array().unwrap().len(), BILLS);
+    assert_eq!(stage.deliver(2, BILL_DISPATCH_TIMEOUT).await, 0);
+    assert_eq!(stage.calls("metering"), 1);
+    assert_eq!(stage.pending().await, json!([]));
+    stage.assert_all_billed();
+    stage.sandbox.stop().await;
+}
