@@ -113,16 +113,28 @@ async fn what_there_is_no_time_for_is_not_begun() {
     stage.sandbox.stop().await;
 }
 
+const SLOW: Latency = Latency::Of {
+    dynamodb: Duration::from_millis(60),
+    metering: Duration::ZERO,
+    others: Duration::ZERO,
+};
+
+#[tokio::test]
+async fn nothing_is_claimed_when_half_of_the_time_is_over() {
+    let stage = Stage::set(SLOW).await;
+    // The configurations and the manifests are read one after the other.
+    assert_eq!(stage.deliver(1, Duration::from_millis(160)).await, BILLS);
+    assert_eq!(stage.pending().await, json!([]));
+    assert_eq!(stage.deliver(2, BILL_DISPATCH_TIMEOUT).await, 0);
+    stage.assert_all_billed();
+    stage.sandbox.stop().await;
+}
+
 #[tokio::test]
 async fn what_was_claimed_and_could_not_be_sent_in_time_is_sent_when_it_comes_again() {
-    let latency = Latency::Of {
-        dynamodb: Duration::from_millis(50),
-        metering: Duration::ZERO,
-        others: Duration::ZERO,
-    };
-    let stage = Stage::set(latency).await;
-    // Three quarters of it are over before the third answer of the table; a claim takes more.
-    assert_eq!(stage.deliver(1, Duration::from_millis(160)).await, BILLS);
+    let stage = Stage::set(SLOW).await;
+    // Six answers of the table, one after the other, come before the first call, and two before the first half is over.
+    assert_eq!(stage.deliver(1, Duration::from_millis(400)).await, BILLS);
     assert_eq!(stage.calls("metering"), 0);
     assert_eq!(stage.pending().await.as_array().unwrap().len(), BILLS);
     assert_eq!(stage.deliver(2, BILL_DISPATCH_TIMEOUT).await, 0);

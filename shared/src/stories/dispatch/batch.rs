@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -39,11 +40,29 @@ pub(super) type Configurations = Arc<[Arc<IntegrationConfiguration>]>;
 /// The mappings of one thing, once they were read.
 type MappingsOf = Arc<OnceCell<Vec<ExternalMapping>>>;
 
+/// How an invocation spends its time. However slow the table is, what is claimed in the first half is sent, and what AWS said is written down.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Time {
+    begins_until: Instant,
+    sends_until: Instant,
+}
+
+impl Time {
+    /// Of an invocation that begins now.
+    pub(super) fn of(whole: Duration) -> Time {
+        let now = Instant::now();
+        Time {
+            begins_until: now + whole / 2,
+            sends_until: now + whole / 4 * 3,
+        }
+    }
+}
+
 /// One batch of messages.
 pub(super) struct Batch<'a> {
     pub(super) outbill: &'a Outbill,
     pub(super) now: Timestamp,
-    sends_until: Instant,
+    time: Time,
     configurations: Mutex<BTreeMap<OrganizationId, Configurations>>,
     failing: Mutex<BTreeMap<OrganizationId, Arc<Failing>>>,
     look: Look,
@@ -63,11 +82,11 @@ pub(super) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// `look`: whether the batch may write at all.
-    pub(super) fn new(outbill: &'a Outbill, look: Look, now: Timestamp, sends_until: Instant) -> Batch<'a> {
+    pub(super) fn new(outbill: &'a Outbill, look: Look, now: Timestamp, time: Time) -> Batch<'a> {
         Batch {
             outbill,
             now,
-            sends_until,
+            time,
             configurations: Mutex::default(),
             failing: Mutex::default(),
             look,
@@ -81,9 +100,14 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Whether something may still be begun.
-    pub(super) fn has_time(&self) -> bool {
-        Instant::now() < self.sends_until
+    /// Whether a message may still be begun.
+    pub(super) fn begins(&self) -> bool {
+        Instant::now() < self.time.begins_until
+    }
+
+    /// Whether a call may still be begun.
+    pub(super) fn sends(&self) -> bool {
+        Instant::now() < self.time.sends_until
     }
 
     /// The organization's configurations, oldest first; read once a batch.

@@ -9,8 +9,8 @@
 //!
 //! Claims of all messages of a batch are submitted together. A message that cannot be finished is left on the queue (`Disposition::Retry`);
 //! one that nobody can read goes to the dead-letter queue with its reason; neither holds up the others, and a panic counts as the former.
-//! So does what there is no time for: nothing more is sent when three quarters of the invocation's time have passed, and the rest is kept for
-//! writing down what AWS said. A worker that is killed first forgets it, and all that it sent goes again.
+//! So does what there is no time for: no message is begun when half of the invocation's time has passed, nothing is sent after three quarters,
+//! and the rest is kept for writing down what AWS said. A worker that is killed first forgets it, and all that it sent goes again.
 
 mod batch;
 mod bill;
@@ -35,7 +35,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 use crate::Outbill;
 use crate::effects::freeze::Look;
@@ -46,7 +45,7 @@ use crate::values::bill::BillReference;
 use crate::values::ids::RunId;
 use crate::values::metric::Metric;
 
-use batch::{Batch, Progress};
+use batch::{Batch, Progress, Time};
 
 /// Messages that are prepared at once. Those of one bill are handled in their order.
 const MESSAGES_AT_ONCE_MAX: usize = 16;
@@ -85,6 +84,8 @@ pub(crate) enum DispatchError {
     BillContended { bill: String, tries: usize },
     #[error("dimension {dimension} of the buyer became another organization's meanwhile")]
     KeyTaken { dimension: String },
+    #[error("half of the function's time was over before the message was begun")]
+    NoTime,
     #[error("handling the message panicked: {0}")]
     Panic(String),
 }
@@ -97,11 +98,11 @@ pub fn dispatch<'a>(
     now: Timestamp,
     time: Duration,
 ) -> BoxFuture<'a, Vec<(String, Disposition)>> {
-    let sends_until = Instant::now() + time / 4 * 3;
+    let time = Time::of(time);
     async move {
         let mut dispositions = Vec::new();
         for some in deliveries.chunks(MESSAGES_TOGETHER_MAX) {
-            let batch = Batch::new(outbill, Look::AndNote, now, sends_until);
+            let batch = Batch::new(outbill, Look::AndNote, now, time);
             dispositions.extend(handle(&batch, some).await);
         }
         dispositions
@@ -110,10 +111,10 @@ pub fn dispatch<'a>(
 }
 
 async fn handle(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<(String, Disposition)> {
-    if !batch.has_time() {
+    if !batch.begins() {
         tracing::warn!(
             messages = deliveries.len(),
-            "Messages were not begun, because the function's time was nearly over; the queue brings them again."
+            "Messages were not begun, because half of the function's time was over; the queue brings them again."
         );
         return deliveries
             .iter()
@@ -187,12 +188,14 @@ async fn prepare(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<Progress> {
         for (index, received) in lane {
             let mut progress = Progress::default();
             let repeats = deliveries.get(index).is_some_and(|delivery| delivery.receives > 1);
-            match isolated(receive::work(batch, received, repeats, &mut progress))
-                .await
-                .and_then(|outcome| outcome)
-            {
-                Ok(()) => {}
-                Err(error) => progress.failed = Some(error),
+            let work = async {
+                match batch.begins() {
+                    true => receive::work(batch, received, repeats, &mut progress).await,
+                    false => Err(DispatchError::NoTime),
+                }
+            };
+            if let Err(error) = isolated(work).await.and_then(|outcome| outcome) {
+                progress.failed = Some(error);
             }
             finished.push((index, progress));
         }

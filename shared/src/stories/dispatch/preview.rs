@@ -2,11 +2,12 @@
 //!
 //! Between the look and the bill's real arrival other bills may change the same keys and hours pass; then it comes to something else.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 use super::DispatchError;
-use super::batch::Batch;
+use super::batch::{Batch, Time};
 use super::bill::{KeyRun, Story, Unmapped};
 use super::keys::{self, KeyWork};
 use super::receive::ReceivedBill;
@@ -87,7 +88,7 @@ pub async fn preview(
     wanted: &ConfigurationId,
     now: Timestamp,
 ) -> Result<Preview, PreviewError> {
-    let batch = Batch::new(outbill, Look::Only, now, Instant::now());
+    let batch = Batch::new(outbill, Look::Only, now, Time::of(Duration::ZERO));
     let received = ReceivedBill {
         message,
         mode: Mode::Ordinary,

@@ -69,7 +69,7 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
         let mut follow_ups = Vec::new();
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(CLAIMS_TOGETHER_MAX));
-            let submission = match batch.has_time() {
+            let submission = match batch.sends() {
                 true => batch.outbill.marketplace.submit(waiting, credential).await,
                 false => unsent(waiting),
             };
