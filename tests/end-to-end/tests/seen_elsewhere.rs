@@ -19,10 +19,10 @@ fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
 async fn a_repeat_in_the_next_hour_is_not_new_usage() {
     let mut scene = Scene::start_at("2025-06-10T10:59:50Z").await.with(per_bill()).await;
     let event = message::updated(scene.organization(), &bill("june", ACME, 1).of("101.03"));
-    // The manifest and the claim are written; every transaction after them fails.
+    // The head is written with the claim; every transaction after that fails.
     let fault = Fault {
         action: Some("TransactWriteItems".to_owned()),
-        after: 2,
+        after: 1,
         ..Fault::new(Service::DynamoDb, FaultKind::Error, u32::MAX)
     };
     scene.sandbox.faults(vec![fault]).unwrap();
