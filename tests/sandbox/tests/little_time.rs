@@ -114,7 +114,7 @@ async fn what_there_is_no_time_for_is_not_begun() {
 }
 
 const SLOW: Latency = Latency::Of {
-    dynamodb: Duration::from_millis(60),
+    dynamodb: Duration::from_millis(200),
     metering: Duration::ZERO,
     others: Duration::ZERO,
 };
@@ -134,7 +134,7 @@ async fn nothing_is_claimed_when_half_of_the_time_is_over() {
 async fn what_was_claimed_and_could_not_be_sent_in_time_is_sent_when_it_comes_again() {
     let stage = Stage::set(SLOW).await;
     // Six answers of the table, one after the other, come before the first call, and two before the first half is over.
-    assert_eq!(stage.deliver(1, Duration::from_millis(400)).await, BILLS);
+    assert_eq!(stage.deliver(1, Duration::from_millis(1_340)).await, BILLS);
     assert_eq!(stage.calls("metering"), 0);
     assert_eq!(stage.pending().await.as_array().unwrap().len(), BILLS);
     assert_eq!(stage.deliver(2, BILL_DISPATCH_TIMEOUT).await, 0);
