@@ -1,5 +1,5 @@
 //! `cargo run --release -p bench`: what one worker does with a backlog, beside the straightforward design; how the tick drains many
-//! keys; how a large day is reconciled; how fast the functions' own programs start, and how many instructions an invocation takes; whether a bill's
+//! keys; how a large day is reconciled; how fast the functions' own programs start, how many instructions an invocation takes and how much memory; whether a bill's
 //! cost grows with the table; and what lists of the API take.
 //!
 //! Several processes each, so that the memory and the processor time of one are not the other's: a child holds the sandbox, this one works as
@@ -13,6 +13,7 @@ mod figures;
 mod gateway;
 mod growth;
 mod lists;
+mod memory;
 mod process;
 mod program;
 mod reconcile;
@@ -38,8 +39,10 @@ struct Arguments {
 enum What {
     /// Reconcile a large day: records a second, memory, requests
     Reconcile(reconcile::Plan),
-    /// Start the functions' programs: time to the first answer, instructions, memory
+    /// Start the functions' programs: time to the first answer, instructions
     Start(start::Plan),
+    /// Let bill-dispatch's program send large batches, and many of them: what it holds
+    Memory(memory::Plan),
     /// Drain many keys by the tick, with several workers on AWS's quota
     Tick(tick::Plan),
     /// Dispatch the same bills over a larger and larger table
@@ -51,7 +54,7 @@ enum What {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut runtime = match (arguments.serve, &arguments.what) {
-        (true, _) | (_, Some(What::Start(_))) => tokio::runtime::Builder::new_multi_thread(),
+        (true, _) | (_, Some(What::Start(_) | What::Memory(_))) => tokio::runtime::Builder::new_multi_thread(),
         // As the function runs.
         _ => tokio::runtime::Builder::new_current_thread(),
     };
@@ -62,6 +65,8 @@ fn main() -> anyhow::Result<()> {
             (Some(What::Reconcile(plan)), false) => reconcile::measure(&plan).await,
             (Some(What::Start(plan)), true) => start::serve(&plan).await,
             (Some(What::Start(plan)), false) => start::measure(&plan).await,
+            (Some(What::Memory(_)), true) => memory::serve().await,
+            (Some(What::Memory(plan)), false) => memory::measure(&plan).await,
             (Some(What::Tick(_)), true) => tick::serve().await,
             (Some(What::Tick(plan)), false) => tick::measure(&plan).await,
             (Some(What::Growth(_)), true) => growth::serve().await,

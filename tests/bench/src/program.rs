@@ -1,15 +1,20 @@
 //! A function's own program, as Lambda runs it: a process on the Runtime API.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use aws_lambda_events::sqs::SqsEvent;
+use jiff::Timestamp;
 use lambda_simulator::{InvocationState, InvocationStatus, Simulator};
+use outbill::values::ids::OrganizationId;
 use sandbox::functions;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use crate::dispatch;
 use crate::gateway::Gateway;
 
 /// Under callgrind a function takes fifty times as long.
@@ -73,6 +78,16 @@ impl Programs {
             .spawn()?;
         Ok(Program { simulator, process })
     }
+}
+
+/// An event of SQS with these bills, in their first version and of this month.
+pub fn bills(organization: &OrganizationId, bills: Range<usize>) -> anyhow::Result<Value> {
+    let month = dispatch::month(Timestamp::now());
+    let mut event = SqsEvent::default();
+    event.records = bills
+        .map(|bill| dispatch::message(1, month, organization, dispatch::Bill::first(bill)))
+        .collect();
+    Ok(serde_json::to_value(event)?)
 }
 
 /// A running program; dropping it ends it.

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use aws_lambda_events::sqs::SqsEvent;
 use clap::Args;
-use jiff::Timestamp;
 use outbill::values::ids::OrganizationId;
 use sandbox::Function;
 use serde_json::{Value, json};
@@ -20,16 +18,10 @@ use crate::dispatch;
 use crate::figures::{self, Figure, Goal, spread, within};
 use crate::gateway::{Gateway, Seen};
 use crate::process::{cpu_of_threads, memory_kb};
-use crate::program::{Program, Programs};
+use crate::program::{self, Program, Programs};
 
 /// Invocations under callgrind: the difference of two programs, one with few and one with many, is that of the warm ones.
 const FEW: usize = 5;
-
-/// What Lambda hands over at once, and far more.
-const BATCHES: [(usize, &str); 2] = [
-    (100, "bill-dispatch, peak memory with batches of 100 messages"),
-    (1_000, "bill-dispatch, peak memory with batches of 1,000 messages"),
-];
 
 /// How often.
 #[derive(Debug, Clone, Args)]
@@ -40,9 +32,6 @@ pub struct Plan {
     /// Where the functions' programs lie; beside this one unless given
     #[arg(long, value_name = "DIR")]
     pub programs: Option<PathBuf>,
-    /// Batches of a hundred and of a thousand messages that a program then dispatches, for its memory
-    #[arg(long, default_value_t = 5)]
-    pub batches: usize,
     /// Count the instructions of so many warm invocations of one bill, with valgrind's callgrind
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub instructions: usize,
@@ -58,10 +47,7 @@ pub async fn serve(plan: &Plan) -> anyhow::Result<()> {
 
 fn backlog(plan: &Plan) -> dispatch::Plan {
     dispatch::Plan {
-        bills: plan.starts
-            + plan.batches * BATCHES.map(|(messages, _)| messages).iter().sum::<usize>()
-            + 2 * FEW
-            + plan.instructions,
+        bills: plan.starts + 2 * FEW + plan.instructions,
         ..dispatch::Plan::without_delays()
     }
 }
@@ -74,21 +60,12 @@ struct Events {
 }
 
 impl Events {
-    fn bills(&mut self, count: usize) -> anyhow::Result<Value> {
-        let month = dispatch::month(Timestamp::now());
-        let mut event = SqsEvent::default();
-        for _ in 0..count {
-            let bill = dispatch::Bill::first(self.bills.next().context("a bill that is left")?);
-            event
-                .records
-                .push(dispatch::message(1, month, &self.organization, bill));
-        }
-        Ok(serde_json::to_value(event)?)
-    }
-
     fn next(&mut self, function: Function) -> anyhow::Result<Value> {
         match function {
-            Function::BillDispatch => self.bills(1),
+            Function::BillDispatch => {
+                let bill = self.bills.next().context("a bill that is left")?;
+                program::bills(&self.organization, bill..bill + 1)
+            }
             Function::Api => Ok(self.usage_report()),
             Function::Reconcile => Ok(json!({ "continue": {} })),
         }
@@ -167,11 +144,6 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     dispatch::map(plan.starts..events.bills.end, &outbill, &events.organization).await?;
-    if plan.batches > 0 {
-        for (messages, name) in BATCHES {
-            figures.push(memory(plan, &programs, &mut events, messages, name).await?);
-        }
-    }
     if plan.instructions > 0 {
         figures.extend(instructions(plan, &programs, &mut events, temporary.path()).await?);
     }
@@ -244,37 +216,6 @@ impl Starts {
             ),
         ]
     }
-}
-
-/// What a program holds that dispatches large batches, one after the other.
-async fn memory(
-    plan: &Plan,
-    programs: &Programs,
-    events: &mut Events,
-    messages: usize,
-    name: &'static str,
-) -> anyhow::Result<Figure> {
-    let mut program = programs.start(Function::BillDispatch, &[]).await?;
-    let bar = dispatch::bar(plan.batches, "batches");
-    let mut after = Vec::new();
-    for _ in 0..plan.batches {
-        let id = program.enqueue(events.bills(messages)?).await;
-        program.answered(&id).await?;
-        let resident = figures::megabytes(memory_kb(&program.id()?, "VmRSS")?);
-        after.push(format!("{resident:.1}"));
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let peak_kb = memory_kb(&program.id()?, "VmHWM")?;
-    program.end().await?;
-    Ok(Figure {
-        name: name.into(),
-        value: figures::megabytes(peak_kb),
-        unit: "MB",
-        places: 1,
-        of: format!("resident after each of {} batches: {}", plan.batches, after.join(", ")),
-        goal: Some(Goal::AtMost(30.0)),
-    })
 }
 
 /// Instructions of the bill-dispatch function, started and warm.

@@ -79,10 +79,14 @@ async fn the_functions_own_programs() -> anyhow::Result<()> {
         .parent()
         .and_then(|folder| folder.to_str())
         .context("a folder")?;
-    let found = figures(&["start", "--starts", "2", "--batches", "1", "--programs", folder]).await?;
+    let found = figures(&["start", "--starts", "2", "--programs", folder]).await?;
     for function in ["bill-dispatch", "api", "reconcile"] {
         let name = format!("{function}, from its start to its first answer");
         assert!(value(&found, &name)? > 0.0, "{found:?}");
     }
+    let few = ["memory", "--batches", "1", "--bills", "1100", "--programs", folder];
+    let found = figures(&few).await?;
+    let name = "bill-dispatch, peak memory, many batches of 1,000 messages";
+    assert!(value(&found, name)? > 0.0, "{found:?}");
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! A worker that runs out of time ends by itself: what it sent is written down, and the rest comes again.
 
+mod common;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -92,10 +94,13 @@ impl Stage {
         pending.unwrap()["data"].clone()
     }
 
-    fn assert_all_billed(&self) {
+    fn billed(&self) -> Vec<i64> {
         let billed = self.sandbox.marketplace().billed();
-        let quantities: Vec<i64> = billed.iter().map(|row| row.quantity).collect();
-        assert_eq!(quantities, [101, 101, 101]);
+        billed.iter().map(|row| row.quantity).collect()
+    }
+
+    fn assert_all_billed(&self) {
+        assert_eq!(self.billed(), [101, 101, 101]);
     }
 }
 
@@ -141,5 +146,28 @@ async fn what_was_claimed_and_could_not_be_sent_in_time_is_sent_when_it_comes_ag
     assert_eq!(stage.calls("metering"), 1);
     assert_eq!(stage.pending().await, json!([]));
     stage.assert_all_billed();
+    stage.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_aws_rejects_is_not_halved_when_three_quarters_of_the_time_are_over() {
+    const ANSWER: Duration = Duration::from_millis(500);
+    let latency = Latency::Of {
+        dynamodb: Duration::ZERO,
+        metering: ANSWER,
+        others: Duration::ZERO,
+    };
+    let stage = Stage::set(latency).await;
+    let bad = json!({ "badCustomers": [customer(0)] }).to_string();
+    let (status, _) = common::control(&stage.sandbox, "POST", "/marketplace", &bad).await;
+    assert_eq!(status, 200);
+    // All three, the first two, and the first alone; the others' turns come at three answers, which is more than three quarters.
+    assert_eq!(stage.deliver(1, ANSWER * 10 / 3).await, BILLS - 1);
+    assert_eq!(stage.calls("metering"), 3);
+    assert_eq!(stage.billed(), [0; 0]);
+    // Those two in one call.
+    assert_eq!(stage.deliver(2, BILL_DISPATCH_TIMEOUT).await, 0);
+    assert_eq!(stage.calls("metering"), 4);
+    assert_eq!(stage.billed(), [101, 101]);
     stage.sandbox.stop().await;
 }

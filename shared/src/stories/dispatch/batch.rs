@@ -105,9 +105,9 @@ impl<'a> Batch<'a> {
         Instant::now() < self.time.begins_until
     }
 
-    /// Whether a call may still be begun.
-    pub(super) fn sends(&self) -> bool {
-        Instant::now() < self.time.sends_until
+    /// When a call may be begun at the latest.
+    pub(super) fn sends_until(&self) -> Instant {
+        self.time.sends_until
     }
 
     /// The organization's configurations, oldest first; read once a batch.

@@ -8,7 +8,7 @@ use super::batch::{Batch, EntryName, Progress, entry_name};
 use super::bill::lifters;
 use super::{DispatchError, finish, report};
 use crate::decisions::verdict::{Answer, ConnectionRefusal};
-use crate::effects::destinations::aws_marketplace::{Exchange, Submission};
+use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::ledger::{Claim, Recorded};
 use crate::values::credential::IntegrationCredential;
 use crate::values::entry::{Connection, Entry, EntryState, Origin};
@@ -69,10 +69,11 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
         let mut follow_ups = Vec::new();
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(CLAIMS_TOGETHER_MAX));
-            let submission = match batch.sends() {
-                true => batch.outbill.marketplace.submit(waiting, credential).await,
-                false => unsent(waiting),
-            };
+            let submission = batch
+                .outbill
+                .marketplace
+                .submit(waiting, batch.sends_until(), credential);
+            let submission = submission.await;
             settled.exchanges.extend(submission.exchanges);
             follow_ups.extend(record(batch, submission.answers, &mut settled).await);
             waiting = rest;
@@ -80,20 +81,6 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
         waiting = follow_ups;
     }
     Ok(settled)
-}
-
-/// Claims that there is no time for. That nothing was sent is written down, so that no attempt of theirs stays in doubt.
-fn unsent(claims: Vec<Claim>) -> Submission {
-    tracing::warn!(
-        entries = claims.len(),
-        "Entries were claimed and not sent, because the function's time was nearly over; the queue brings their messages again."
-    );
-    let reason = "nothing was sent, because the function's time was nearly over".to_owned();
-    let answer = Answer::NotTaken { reason };
-    Submission {
-        answers: claims.into_iter().map(|claim| (claim, answer.clone())).collect(),
-        exchanges: Vec::new(),
-    }
 }
 
 /// The credential of each connection, or what stands in for AWS's answer where there is none.

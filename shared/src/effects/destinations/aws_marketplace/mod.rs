@@ -19,6 +19,7 @@ use aws_sdk_marketplacemetering::Client;
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
 
 use crate::decisions::batch::{self, ProductName};
 use crate::decisions::verdict::{Answer, BadRecord};
@@ -57,10 +58,12 @@ enum Called {
 }
 
 impl AwsMarketplace {
-    /// Sends claims, at most 25 a call, several calls at once, within AWS's quota. `credential` gives the role of a connection.
+    /// Sends claims, at most 25 a call, several calls at once, within AWS's quota; no call is begun after `until`. `credential` gives the role of
+    /// a connection.
     pub async fn submit(
         &self,
         claims: Vec<Claim>,
+        until: Instant,
         credential: impl Fn(&Connection) -> Result<IntegrationCredential, Answer>,
     ) -> Submission {
         let calls = batch::calls(claims, Claim::entry);
@@ -70,7 +73,7 @@ impl AwsMarketplace {
                 match credential {
                     Ok(credential) => {
                         let paced = self.client(&connection, &credential).await;
-                        self.send(&paced, &connection, name, claims).await
+                        self.send(&paced, &connection, name, claims, until).await
                     }
                     Err(answer) => unsent(claims, &answer),
                 }
@@ -92,11 +95,17 @@ impl AwsMarketplace {
         connection: &Connection,
         name: ProductName,
         claims: Vec<Claim>,
+        until: Instant,
     ) -> Submission {
         let mut submission = Submission::default();
         let mut waiting: Vec<(Vec<Claim>, u32)> = vec![(claims, 1)];
         while let Some((claims, tries)) = waiting.pop() {
-            paced.pace.turn().await;
+            let has_turn = timeout_at(until, paced.pace.turn()).await.is_ok();
+            if !has_turn || Instant::now() >= until {
+                // What AWS rejected or throttled before was not taken either.
+                submission.answers.extend(late(claims));
+                continue;
+            }
             let (called, exchange) = call(&paced.client, connection, name, &claims).await;
             submission.exchanges.push(exchange);
             if let Called::All(Answer::NotTaken { .. }) = &called {
@@ -170,6 +179,17 @@ fn unsent(claims: Vec<Claim>, answer: &Answer) -> Submission {
         answers,
         exchanges: Vec::new(),
     }
+}
+
+/// Claims that there is no time for. That nothing was sent is written down, so that no attempt of theirs stays in doubt.
+fn late(claims: Vec<Claim>) -> impl Iterator<Item = (Claim, Answer)> {
+    tracing::warn!(
+        entries = claims.len(),
+        "Entries were claimed and not sent, because the function's time was nearly over; the queue brings their messages again."
+    );
+    let reason = "nothing was sent, because the function's time was nearly over".to_owned();
+    let answer = Answer::NotTaken { reason };
+    claims.into_iter().map(move |claim| (claim, answer.clone()))
 }
 
 async fn call(client: &Client, connection: &Connection, name: ProductName, claims: &[Claim]) -> (Called, Exchange) {
