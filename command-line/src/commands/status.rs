@@ -180,7 +180,8 @@ fn needed(open: &[Value], configured: &[Configured], now: Timestamp) -> Vec<Stri
             "UNKNOWN" | "CONFLICT" if !is_decided_by_itself(row, configured, now) => needed.push(format!(
                 "{what}: {state}. Look at AWS whether it has them, then: outbill resolve {id} --as accepted|released --reason …"
             )),
-            "IN_CONFLICT" | "CONNECTION_FAILING" | "CONFIGURATION_DISABLED" => {
+            // A key IN_CONFLICT has an entry in CONFLICT, which says when somebody is needed.
+            "CONNECTION_FAILING" | "CONFIGURATION_DISABLED" => {
                 needed.push(format!("{what}: {state}. {}", field(row, "wayOut")));
             }
             _ if closes_soon => needed.push(format!(

@@ -58,19 +58,7 @@ impl Child {
 
     /// Outbill as a function has it, on the child's stand-ins. What it measures for CloudWatch is thrown away.
     pub async fn outbill(&self) -> Outbill {
-        let sdk = functions::sdk(self.text("aws"), functions::REGION).await;
-        let environment = Environment {
-            table: functions::TABLE.to_owned(),
-            bill_queue_url: self.text("queue").to_owned(),
-            secret_prefix: "outbill/".to_owned(),
-            m3ter_base_url: self.text("m3ter").to_owned(),
-            alert_sender: String::new(),
-            log: "warn".to_owned(),
-        };
-        Outbill {
-            metrics: Metrics::new(&environment.secret_prefix, Arc::new(|_| ())),
-            ..Outbill::connect(&sdk, &environment)
-        }
+        connect(self.text("aws"), self.text("m3ter")).await
     }
 
     pub fn organization(&self) -> anyhow::Result<OrganizationId> {
@@ -100,6 +88,22 @@ impl Child {
         let (head, body) = answer.split_once("\r\n\r\n").context("an answer of the controls")?;
         anyhow::ensure!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
         Ok(body.to_owned())
+    }
+}
+
+/// See [`Child::outbill`].
+pub async fn connect(aws: &str, m3ter: &str) -> Outbill {
+    let environment = Environment {
+        table: functions::TABLE.to_owned(),
+        bill_queue_url: sandbox::aws::queue_url(aws, QueueName::Bills),
+        secret_prefix: "outbill/".to_owned(),
+        m3ter_base_url: m3ter.to_owned(),
+        alert_sender: String::new(),
+        log: "warn".to_owned(),
+    };
+    Outbill {
+        metrics: Metrics::new(&environment.secret_prefix, Arc::new(|_| ())),
+        ..Outbill::connect(&functions::sdk(aws, functions::REGION).await, &environment)
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use clap::Args;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -13,9 +14,11 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use outbill::Outbill;
+use outbill::effects::access::Permission;
 use outbill::values::configuration::Audit;
 use outbill::values::ids::OrganizationId;
 use outbill::values::mapping::ExternalMapping;
+use sandbox::AccessKey;
 use sandbox::aws::Latency;
 use sandbox::seller::Seller;
 use sandbox::{Options, Sandbox, functions};
@@ -33,6 +36,9 @@ const STARTS_AT: &str = "2025-06-10T10:02:00Z";
 pub const MESSAGES_PER_BATCH: usize = 100;
 const MAPPINGS_AT_ONCE: usize = 16;
 const RECORDS_PER_CALL: f64 = 25.0;
+/// What AWS takes from an account and region.
+const RECORDS_PER_SECOND: f64 = 250.0;
+const REGIONS: [&str; 4] = ["us-east-1", "eu-west-1", "ap-southeast-1", "us-west-2"];
 
 /// The backlog, and the delays of what stands in for AWS.
 #[derive(Debug, Clone, Args)]
@@ -43,6 +49,9 @@ pub struct Plan {
     /// Dimensions of each
     #[arg(long, default_value_t = 3)]
     pub dimensions: usize,
+    /// Regions that the bills are metered in, each with AWS's quota and an organization of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub regions: u8,
     /// Bills that the straightforward design sends, one record a call
     #[arg(long, default_value_t = 40)]
     pub baseline_bills: usize,
@@ -72,6 +81,7 @@ impl Plan {
         Plan {
             bills: 0,
             dimensions: 1,
+            regions: 1,
             baseline_bills: 0,
             single: 0,
             dynamodb_ms: 0,
@@ -143,12 +153,43 @@ pub async fn serve_with(
         ..Options::for_tests()
     };
     let sandbox = Sandbox::start(options, functions::build).await?;
-    let seller = Seller::log_in(&sandbox.addresses().api, sandbox.access_key()).await?;
+    let first = Seller::log_in(&sandbox.addresses().api, sandbox.access_key()).await?;
+    for (number, region) in REGIONS.iter().take(plan.regions.into()).enumerate() {
+        match number {
+            0 => set_up(&first, plan, region).await?,
+            number => set_up(&another(&sandbox, number).await?, plan, region).await?,
+        }
+    }
+    child::hold(sandbox, &first).await
+}
+
+/// The organization of another region.
+fn organization(number: usize) -> anyhow::Result<OrganizationId> {
+    Ok(OrganizationId::new(format!("organization-{number}"))?)
+}
+
+/// Its seller.
+async fn another(sandbox: &Sandbox, number: usize) -> anyhow::Result<Seller> {
+    let organization = organization(number)?;
+    let key = AccessKey {
+        org_id: organization.as_str().to_owned(),
+        access_key_id: format!("key-{number}"),
+        api_secret: "secret".to_owned(),
+    };
+    let addresses = sandbox.addresses();
+    let access = child::connect(&addresses.aws, &addresses.m3ter).await.access;
+    access
+        .keep_access_key(&key.access_key_id, &key.api_secret, &organization, Permission::ALL)
+        .await?;
+    Ok(Seller::log_in(&addresses.api, &key).await?)
+}
+
+async fn set_up(seller: &Seller, plan: &Plan, region: &str) -> anyhow::Result<()> {
     let credential = json!({ "type": "AWS_INTEGRATION", "destination": "AWS", "name": "own role" });
     let credential = seller.post("integrationcredentials", &credential).await?;
     let configuration = json!({
         "entityType": "Bill", "destination": "AWS", "name": "backlog", "integrationCredentialsId": credential["id"],
-        "configData": { "splitUsageLineItems": "ITEM_PER_PRODUCT" },
+        "configData": { "splitUsageLineItems": "ITEM_PER_PRODUCT", "marketplaceMeteringRegion": region },
     });
     seller.post("integrationconfigs", &configuration).await?;
     for number in 0..plan.dimensions {
@@ -158,15 +199,18 @@ pub async fn serve_with(
         });
         seller.post("externalmappings", &mapping).await?;
     }
-    child::hold(sandbox, &seller).await
+    Ok(())
 }
 
 /// The worker's side.
 pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let child = Child::start()?;
     let outbill = child.outbill().await;
-    let organization = child.organization()?;
-    map(0..plan.bills + plan.single, &outbill, &organization).await?;
+    let mut organizations = vec![child.organization()?];
+    for number in 1..plan.regions.into() {
+        organizations.push(organization(number)?);
+    }
+    map(0..plan.bills + plan.single, &outbill, &organizations).await?;
     let single_from = plan.bills;
     child.clear_requests()?;
     let memory_before = memory_kb(SELF, "VmRSS")?;
@@ -176,7 +220,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let mut batches = Vec::new();
     let places: Vec<usize> = (0..plan.bills).collect();
     for batch in places.chunks(MESSAGES_PER_BATCH) {
-        batches.push(invoke(plan, &outbill, &organization, batch).await?);
+        batches.push(invoke(plan, &outbill, &organizations, batch).await?);
         bar.inc(u64::try_from(batch.len())?);
     }
     let (took, used) = (begun.elapsed(), cpu()?.saturating_sub(cpu_before));
@@ -194,7 +238,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let cpu_before = cpu()?;
     let mut singles = Vec::new();
     for bill in single_from..single_from + plan.single {
-        singles.push(invoke(plan, &outbill, &organization, &[bill]).await?);
+        singles.push(invoke(plan, &outbill, &organizations, &[bill]).await?);
     }
     let single_cpu = cpu()?.saturating_sub(cpu_before);
 
@@ -211,7 +255,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
                 took.as_secs_f64(),
                 spread(&mut batches)
             ),
-            goal: Some(Goal::AtLeast(250.0)),
+            goal: Some(Goal::AtLeast(RECORDS_PER_SECOND * f64::from(plan.regions))),
         },
         Figure {
             name: "BatchMeterUsage calls over records / 25".into(),
@@ -281,8 +325,14 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     figures::keep(&figures, plan.json.as_deref())
 }
 
+/// Bills take turns.
+fn of(bill: usize, organizations: &[OrganizationId]) -> anyhow::Result<&OrganizationId> {
+    let place = bill.checked_rem(organizations.len()).context("an organization")?;
+    organizations.get(place).context("an organization")
+}
+
 /// Every bill has an account of its own, and every account a buyer.
-pub async fn map(bills: Range<usize>, outbill: &Outbill, organization: &OrganizationId) -> anyhow::Result<()> {
+pub async fn map(bills: Range<usize>, outbill: &Outbill, organizations: &[OrganizationId]) -> anyhow::Result<()> {
     let bar = bar(bills.len(), "accounts mapped");
     let now = now()?;
     let mappings = bills.map(|bill| {
@@ -290,7 +340,7 @@ pub async fn map(bills: Range<usize>, outbill: &Outbill, organization: &Organiza
         async move {
             let mapping = ExternalMapping {
                 id: outbill.ids.text(now),
-                organization: organization.clone(),
+                organization: of(bill, organizations)?.clone(),
                 m3ter_entity: "Account".to_owned(),
                 m3ter_id: format!("account-{bill}"),
                 external_system: "AWS".to_owned(),
@@ -317,12 +367,16 @@ pub async fn map(bills: Range<usize>, outbill: &Outbill, organization: &Organiza
 pub async fn invoke(
     plan: &Plan,
     outbill: &Outbill,
-    organization: &OrganizationId,
+    organizations: &[OrganizationId],
     bills: &[usize],
 ) -> anyhow::Result<Duration> {
     let month = month(now()?);
-    let message = |bill: &usize| message(plan.dimensions, month, organization, Bill::first(*bill));
-    handle(outbill, bills.iter().map(message).collect(), now()?).await
+    let mut messages = Vec::new();
+    for bill in bills {
+        let organization = of(*bill, organizations)?;
+        messages.push(message(plan.dimensions, month, organization, Bill::first(*bill)));
+    }
+    handle(outbill, messages, now()?).await
 }
 
 /// One invocation of the function's handler.

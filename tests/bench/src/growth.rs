@@ -1,6 +1,7 @@
 //! What a bill costs as the table grows: the same bills dispatched over more and more that were sent before.
 
 use std::path::PathBuf;
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -35,7 +36,7 @@ pub async fn serve() -> anyhow::Result<()> {
 pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let (child, outbill, organization) = clones::begin().await?;
     let backlog = dispatch::Plan::without_delays();
-    dispatch::invoke(&backlog, &outbill, &organization, &[clones::sample_bill()]).await?;
+    dispatch::invoke(&backlog, &outbill, from_ref(&organization), &[clones::sample_bill()]).await?;
     let sample = Sample::take(&child).await?;
 
     let mut figures = Vec::new();
@@ -43,12 +44,12 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     while size <= plan.bills {
         sample.write(&child, filled..size).await?;
         let bills: Vec<usize> = (number..number + plan.dispatched).collect();
-        dispatch::map(number..number + plan.dispatched, &outbill, &organization).await?;
+        dispatch::map(number..number + plan.dispatched, &outbill, from_ref(&organization)).await?;
         child.clear_requests()?;
         let (begun, cpu_before) = (Instant::now(), cpu()?);
         let mut times = Vec::new();
         for batch in bills.chunks(dispatch::MESSAGES_PER_BATCH) {
-            times.push(dispatch::invoke(&backlog, &outbill, &organization, batch).await?);
+            times.push(dispatch::invoke(&backlog, &outbill, from_ref(&organization), batch).await?);
         }
         let (took, used) = (begun.elapsed(), cpu()?.saturating_sub(cpu_before));
         let requests = count(&child.requests()?, "dynamodb") / as_f64(plan.dispatched);

@@ -7,10 +7,8 @@ use anyhow::Context;
 use clap::Args;
 use outbill::values::ids::OrganizationId;
 use sandbox::Function;
-use serde_json::json;
 use tempfile::TempDir;
 
-use crate::child::Child;
 use crate::clones::{self, Sample};
 use crate::dispatch;
 use crate::figures::{self, Figure, Goal};
@@ -60,6 +58,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
         gateway: Gateway::start(child.text("aws"), temporary.path()).await?,
         bill_queue_url: child.text("queue").to_owned(),
         m3ter_base_url: child.text("m3ter").to_owned(),
+        output: temporary.path().to_owned(),
     };
     let mut figures = Vec::new();
     for (bills, size, name) in [
@@ -91,8 +90,16 @@ async fn held(
         let (first, last) = (batch.first().context("a bill")?, batch.last().context("a bill")?);
         let id = program.enqueue(program::bills(organization, *first..*last + 1)?).await;
         let answer = program.answered(&id).await?.response.context("an answer")?;
-        let failures = &answer.payload["batchItemFailures"];
-        anyhow::ensure!(*failures == json!([]), "messages failed: {failures}");
+        let failed = answer.payload["batchItemFailures"]
+            .as_array()
+            .context("the failures")?
+            .len();
+        anyhow::ensure!(
+            failed == 0,
+            "after {sent} bills, {failed} of {} messages failed; the program wrote {}",
+            batch.len(),
+            program.complaint()?
+        );
         sent += batch.len();
         // The first few, and then ever fewer.
         if sent >= next {

@@ -27,6 +27,8 @@ pub struct Programs {
     pub gateway: Gateway,
     pub bill_queue_url: String,
     pub m3ter_base_url: String,
+    /// What the programs write goes into files here.
+    pub output: PathBuf,
 }
 
 impl Programs {
@@ -54,6 +56,7 @@ impl Programs {
             .build()
             .await?;
         let program = self.folder.join(function.program());
+        let output = self.output.join(format!("{}.log", function.program()));
         let mut command = match wrapper.split_first() {
             Some((wrapper, arguments)) => {
                 let mut command = Command::new(wrapper);
@@ -73,10 +76,14 @@ impl Programs {
             .env("OUTBILL_M3TER_BASE_URL", &self.m3ter_base_url)
             .env("OUTBILL_LOG", "warn")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(&output)?)
             .kill_on_drop(true)
             .spawn()?;
-        Ok(Program { simulator, process })
+        Ok(Program {
+            simulator,
+            process,
+            output,
+        })
     }
 }
 
@@ -94,6 +101,7 @@ pub fn bills(organization: &OrganizationId, bills: Range<usize>) -> anyhow::Resu
 pub struct Program {
     simulator: Simulator,
     process: Child,
+    output: PathBuf,
 }
 
 impl Program {
@@ -110,6 +118,13 @@ impl Program {
         };
         ensure!(state.status == InvocationStatus::Success, "{:?}", state.error);
         Ok(state)
+    }
+
+    /// What it wrote about something that went wrong, the first of it.
+    pub fn complaint(&self) -> anyhow::Result<String> {
+        let output = std::fs::read_to_string(&self.output)?;
+        let complains = |line: &&str| line.contains("\"ERROR\"") || line.contains("\"WARN\"");
+        Ok(output.lines().find(complains).unwrap_or("nothing").to_owned())
     }
 
     /// Its process, as `/proc` names it.

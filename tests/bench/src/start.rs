@@ -4,6 +4,7 @@
 //! stand-ins' part would be AWS's.
 
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -122,13 +123,14 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     };
     // The engine counts all rows when it is asked for its table, as a first invocation does; the other accounts come when they are needed.
     let outbill = child.outbill().await;
-    dispatch::map(0..plan.starts, &outbill, &events.organization).await?;
+    dispatch::map(0..plan.starts, &outbill, from_ref(&events.organization)).await?;
     let temporary = TempDir::new()?;
     let programs = Programs {
         folder,
         gateway: Gateway::start(child.text("aws"), temporary.path()).await?,
         bill_queue_url: child.text("queue").to_owned(),
         m3ter_base_url: child.text("m3ter").to_owned(),
+        output: temporary.path().to_owned(),
     };
     let mut figures = Vec::new();
     let bar = dispatch::bar(plan.starts * Function::ALL.len(), "starts");
@@ -143,7 +145,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
         figures.extend(starts.told(function));
     }
     bar.finish_and_clear();
-    dispatch::map(plan.starts..events.bills.end, &outbill, &events.organization).await?;
+    dispatch::map(plan.starts..events.bills.end, &outbill, from_ref(&events.organization)).await?;
     if plan.instructions > 0 {
         figures.extend(instructions(plan, &programs, &mut events, temporary.path()).await?);
     }

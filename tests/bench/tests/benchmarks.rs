@@ -84,7 +84,7 @@ async fn the_functions_own_programs() -> anyhow::Result<()> {
         let name = format!("{function}, from its start to its first answer");
         assert!(value(&found, &name)? > 0.0, "{found:?}");
     }
-    let few = ["memory", "--batches", "1", "--bills", "1100", "--programs", folder];
+    let few = ["memory", "--batches", "0", "--bills", "60", "--programs", folder];
     let found = figures(&few).await?;
     let name = "bill-dispatch, peak memory, many batches of 1,000 messages";
     assert!(value(&found, name)? > 0.0, "{found:?}");

@@ -2,7 +2,7 @@
 
 use end_to_end::{
     ACME, ACME_AWS_ACCOUNT, DIMENSION, GLOBEX, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, INITECH, INITECH_CUSTOMER, PRODUCT,
-    Scene, bill,
+    Scene, bill, dimension, per_product, usage,
 };
 use serde_json::json;
 
@@ -95,5 +95,62 @@ async fn a_licence_without_the_buyer_s_account_is_an_error_until_it_is_mapped() 
         .await;
     scene.map("Account", GLOBEX, "Customer", GLOBEX_AWS_ACCOUNT).await;
     scene.assert_billed(&[(GLOBEX_AWS_ACCOUNT, DIMENSION, "2025-06-10T10", 5_303)]);
+    scene.end().await;
+}
+
+/// More keys than a transaction of DynamoDB holds.
+const SIXTY: usize = 60;
+
+/// A bill of sixty products, and the mapping of its buyer, Acme.
+async fn sixty_products() -> (Scene, String) {
+    let mut scene = Scene::start().await;
+    let mapping = scene.map("Account", ACME, "Customer", ACME_AWS_ACCOUNT).await;
+    scene.configure(per_product()).await;
+    for index in 0..SIXTY {
+        let (product, name) = (format!("product-{index}"), dimension(&format!("units-{index}")));
+        scene.map("Product", &product, "Dimension", &name).await;
+    }
+    (scene, mapping)
+}
+
+fn of_sixty_products(version: i64, amount: &str) -> end_to_end::Bill {
+    (0..SIXTY).fold(bill("june", ACME, version), |bill, index| {
+        bill.line(usage(amount).product(&format!("product-{index}")))
+    })
+}
+
+fn paid_in_all(scene: &Scene, customer: &str) -> Vec<i64> {
+    (0..SIXTY)
+        .map(|index| scene.paid(customer, &format!("units-{index}")))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_bill_of_sixty_dimensions_goes_to_the_right_buyer_when_the_mapping_is_corrected() {
+    let (mut scene, mapping) = sixty_products().await;
+    scene.subscribed(ACME_AWS_ACCOUNT, false);
+    scene.bill(&of_sixty_products(1, "1.01")).await;
+    scene.assert_run("june", "ERROR", "CustomerNotSubscribed").await;
+    scene.change_mapping(&mapping, GLOBEX_AWS_ACCOUNT).await;
+    scene.assert_run("june", "COMPLETE", "").await;
+    assert_eq!(paid_in_all(&scene, GLOBEX_AWS_ACCOUNT), [101; SIXTY]);
+    assert!(scene.dead_letters().is_empty());
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_cut_over_of_sixty_dimensions_takes_what_is_not_at_aws_along() {
+    let (mut scene, mapping) = sixty_products().await;
+    scene.bill(&of_sixty_products(1, "1.01")).await;
+    scene.bill(&of_sixty_products(2, "1.07")).await;
+    scene.change_mapping(&mapping, GLOBEX_AWS_ACCOUNT).await;
+    scene.remap("june").await;
+    scene.until("2025-06-10T12:02:00Z").await;
+    assert_eq!(paid_in_all(&scene, ACME_AWS_ACCOUNT), [101; SIXTY]);
+    assert_eq!(paid_in_all(&scene, GLOBEX_AWS_ACCOUNT), [6; SIXTY]);
+    scene.bill(&of_sixty_products(3, "1.17")).await;
+    scene.until("2025-06-10T14:02:00Z").await;
+    assert_eq!(paid_in_all(&scene, ACME_AWS_ACCOUNT), [101; SIXTY]);
+    assert_eq!(paid_in_all(&scene, GLOBEX_AWS_ACCOUNT), [16; SIXTY]);
     scene.end().await;
 }

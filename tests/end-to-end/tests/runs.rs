@@ -3,7 +3,8 @@
 use end_to_end::{
     ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, and, bill, dimension, message, per_bill, per_product, set_up, usage,
 };
-use sandbox::FaultKind;
+use outbill::values::message::flush_pages;
+use sandbox::{Fault, FaultKind, Service};
 use serde_json::json;
 
 const TEN: &str = "2025-06-10T10";
@@ -317,5 +318,49 @@ async fn a_bill_regenerated_four_times_an_hour_leaves_no_run_waiting_for_ever() 
         .filter(|run| run.status != "COMPLETE")
         .collect();
     assert!(waiting.is_empty(), "{waiting:#?}");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_run_of_two_dimensions_ends_when_the_second_worker_has_told_it() {
+    let mut scene = Scene::start().await.with(per_product()).await;
+    let dimensions = [("product-1", "seats"), ("product-2", "calls")];
+    for (product, name) in dimensions {
+        scene.map("Product", product, "Dimension", &dimension(name)).await;
+    }
+    for (version, seats, calls) in [(1, "101.03", "53.07"), (2, "103.05", "59.09")] {
+        let seats = usage(seats).product("product-1");
+        let calls = usage(calls).product("product-2");
+        scene.bill(&bill("june", ACME, version).line(seats).line(calls)).await;
+    }
+    scene.assert_run("june", "WAITING", "").await;
+    // Before the tick, which would take both keys in one batch.
+    scene.until("2025-06-10T11:00:30Z").await;
+    for (place, (_, name)) in dimensions.into_iter().enumerate() {
+        scene.assert_run("june", "WAITING", "").await;
+        let key = scene.key(ACME_AWS_ACCOUNT, name).await.state.hash();
+        assert!(scene.deliver(flush_pages(&[key], &[])).await.is_empty(), "page {place}");
+    }
+    scene.assert_run("june", "COMPLETE", "").await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_run_that_could_not_be_told_is_told_when_the_page_comes_again() {
+    let mut scene = Scene::ready().await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.bill(&bill("june", ACME, 2).of("103.05")).await;
+    scene.assert_run("june", "WAITING", "").await;
+    scene.until("2025-06-10T11:00:30Z").await;
+    // As often as the SDK asks before it gives up: what AWS said is recorded, and the run is not.
+    let outage = Fault {
+        action: Some("PutItem".to_owned()),
+        ..Fault::new(Service::DynamoDb, FaultKind::Error, 3)
+    };
+    scene.sandbox.faults(vec![outage]).unwrap();
+    scene.tick().await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme("2025-06-10T11", 202)]);
+    scene.until("2025-06-10T11:30:00Z").await;
+    scene.assert_run("june", "COMPLETE", "").await;
     scene.end().await;
 }

@@ -5,7 +5,7 @@ use end_to_end::{
     message, per_aggregation, per_bill, usage,
 };
 use jiff::SignedDuration;
-use sandbox::FaultKind;
+use sandbox::{Fault, FaultKind, Service};
 use serde_json::json;
 
 const NINE: &str = "2025-06-10T09";
@@ -413,6 +413,32 @@ async fn access_denied_keeps_the_entry_and_claims_nothing_new_until_aws_answers_
     }
     let events: Vec<String> = scene.events().await.into_iter().map(|(name, _)| name).collect();
     assert_eq!(events, ["integration.authentication.error"]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn sts_that_cannot_be_asked_says_nothing_about_the_connection() {
+    let mut scene = Scene::start().await;
+    let role = json!({ "type": "AWS_INTEGRATION", "accountId": "444455556666", "roleName": "OutbillMetering" });
+    let credential = scene.seller.post("integrationcredentials", &role).await.unwrap();
+    let configuration = json!({
+        "entityType": "Bill", "destination": "AWS", "name": "bills", "integrationCredentialsId": credential["id"], "configData": per_bill(),
+    });
+    let configuration = scene.seller.post("integrationconfigs", &configuration).await.unwrap();
+    scene.map("Account", ACME, "Customer", ACME_AWS_ACCOUNT).await;
+    // As often as the SDK asks before it gives up.
+    let outage = Fault {
+        action: Some("AssumeRole".to_owned()),
+        ..Fault::new(Service::Sts, FaultKind::Error, 3)
+    };
+    scene.sandbox.faults(vec![outage]).unwrap();
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.assert_run("june", "COMPLETE", "").await;
+    scene.assert_billed(&[acme(TEN, 10_103)]);
+    assert_eq!(scene.events().await, []);
+    let now = format!("integrationconfigs/{}", configuration["id"].as_str().unwrap());
+    let now = scene.seller.get(&now).await.unwrap();
+    assert_eq!(now["enabled"], json!(true), "{now}");
     scene.end().await;
 }
 

@@ -100,15 +100,31 @@ impl Ledger {
         Ok(applied)
     }
 
-    /// A cut-over or a free move: the manifest and the units of the keys that its sources leave, all or nothing. False: rows had changed.
+    /// A cut-over or a free move: the units of the keys that its sources leave, and the manifest. False: rows had changed.
+    ///
+    /// All or nothing, where one transaction holds all. What it does not hold leaves first, under the manifest of before: should the worker die then,
+    /// less is owed for a while than the manifest says, never more, and whoever counts the bill next puts it right.
     pub async fn advance_with(
         &self,
+        known: Option<&Manifest>,
         manifest: &Manifest,
-        left: &[KeyChange],
+        left: Vec<KeyChange>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let mut waiting = left;
+        if let Some(known) = known {
+            let stands = Some(Guard::Stands(known));
+            while self.fitting(&waiting, Some(Guard::Advances(manifest))) < waiting.len() {
+                let rest = waiting.split_off(self.fitting(&waiting, stands));
+                let mut applied = Applied::default();
+                if !self.apply_together(stands, &waiting, now, &mut applied).await? || applied.overtaken {
+                    return Ok(false);
+                }
+                waiting = rest;
+            }
+        }
         let mut actions = self.manifest_actions(manifest)?;
-        for change in left {
+        for change in &waiting {
             actions.extend(self.actions(&manifest.bill, change, now)?);
         }
         match self.transact(actions).await? {

@@ -55,13 +55,14 @@ struct Change {
 }
 
 impl Ledger {
-    /// Records receipts: together where all is as it was claimed, one by one where something raced. Every answer is recorded or an error.
+    /// Records receipts: together where all is as it was claimed, one by one where something raced. What could not be recorded keeps nothing else
+    /// from it; the error is the first.
     pub async fn record_accepted(
         &self,
         accepted: Vec<(Claim, String)>,
         now: Timestamp,
-    ) -> Result<Vec<Recorded>, LedgerError> {
-        let mut recorded = Vec::new();
+    ) -> (Vec<Recorded>, Option<LedgerError>) {
+        let (mut recorded, mut failed) = (Vec::new(), None);
         let mut waiting = accepted;
         while !waiting.is_empty() {
             let mut actions = 0_usize;
@@ -70,20 +71,25 @@ impl Ledger {
                 actions <= ACCEPTED_ACTIONS_MAX
             });
             let rest = waiting.split_off(fit.count().max(1));
-            if self.record_together(&waiting).await? {
-                recorded.extend(
+            match self.record_together(&waiting).await {
+                Ok(true) => recorded.extend(
                     waiting
                         .into_iter()
                         .map(|(claim, id)| Recorded::plain(accepted_entry(claim.0, id))),
-                );
-            } else {
-                for (claim, metering_record_id) in waiting {
-                    recorded.push(self.record(claim, Answer::Success { metering_record_id }, now).await?);
+                ),
+                Ok(false) => {
+                    for (claim, metering_record_id) in waiting {
+                        match self.record(claim, Answer::Success { metering_record_id }, now).await {
+                            Ok(one) => recorded.push(one),
+                            Err(error) => failed = failed.or(Some(error)),
+                        }
+                    }
                 }
+                Err(error) => failed = failed.or(Some(error.into())),
             }
             waiting = rest;
         }
-        Ok(recorded)
+        (recorded, failed)
     }
 
     async fn record_together(&self, accepted: &[(Claim, String)]) -> Result<bool, StoreError> {

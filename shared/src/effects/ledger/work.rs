@@ -62,13 +62,15 @@ impl Ledger {
 
     /// The key's entries that may still be sent: PENDING, in the hours that AWS still takes and those just closed.
     pub async fn pending(&self, key: &KeyHash, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
+        let entries = self.recent(key, now).await?.into_iter();
+        Ok(entries.filter(|entry| entry.state == EntryState::Pending).collect())
+    }
+
+    /// A key's entries of the hours that AWS may still take, and of as many before.
+    pub async fn recent(&self, key: &KeyHash, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
         const HOURS_BACK: usize = 48;
         let from = std::iter::successors(Some(Hour::containing(now)), |hour| Some(hour.previous())).nth(HOURS_BACK);
-        let request = self
-            .entries_query(key, from.unwrap_or_else(|| Hour::containing(now)))
-            .filter_expression("#state = :pending")
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":pending", text(EntryState::Pending.as_str()));
+        let request = self.entries_query(key, from.unwrap_or_else(|| Hour::containing(now)));
         let answer = request.send().await.map_err(unavailable("DynamoDB Query"))?;
         answer
             .items

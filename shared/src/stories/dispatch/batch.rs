@@ -394,6 +394,8 @@ pub(super) struct Progress {
     pub(super) claimed: Vec<EntryName>,
     /// Entries that were settled without asking AWS: their window had closed.
     pub(super) closed: Vec<Recorded>,
+    /// Entries that AWS had accepted when the message came again: whoever claimed them may not have told their runs.
+    pub(super) accepted: Vec<Entry>,
     pub(super) failed: Option<DispatchError>,
 }
 
@@ -402,6 +404,15 @@ impl Progress {
     pub(super) fn claim(&mut self, claim: Claim) {
         self.claimed.push(entry_name(&claim));
         self.claims.push(claim);
+    }
+
+    /// The entries of other messages' runs that are settled for this one, which has no run of its own: a page, a leaving buyer.
+    pub(super) fn of_other_runs(&self) -> BTreeSet<EntryName> {
+        if !self.runs.is_empty() {
+            return BTreeSet::new();
+        }
+        let accepted = self.accepted.iter().map(|entry| (entry.key.hash(), entry.hour));
+        self.claimed.iter().cloned().chain(accepted).collect()
     }
 
     pub(super) fn has_claims(&self) -> bool {

@@ -220,13 +220,15 @@ impl Story<'_> {
                 (Advance::Changed { manifest, left }, _) if left.is_empty() => {
                     (*manifest, Rows::Older(rows), Renewed::Yes)
                 }
-                (Advance::Changed { manifest, left }, _) => match self.leave(&manifest, &left, rows).await? {
-                    Some(rows) => (*manifest, Rows::Newer(rows), Renewed::Yes),
-                    None => {
-                        known = self.batch.outbill.ledger.manifest(&self.bill.reference).await?;
-                        continue;
+                (Advance::Changed { manifest, left }, before) => {
+                    match self.leave(before.as_ref(), &manifest, &left, rows).await? {
+                        Some(rows) => (*manifest, Rows::Newer(rows), Renewed::Yes),
+                        None => {
+                            known = self.batch.outbill.ledger.manifest(&self.bill.reference).await?;
+                            continue;
+                        }
                     }
-                },
+                }
                 // An equal version has a manifest that it is equal to.
                 (Advance::Unchanged | Advance::EqualButOther, None) => continue,
             };
@@ -362,10 +364,11 @@ impl Story<'_> {
         Invalid::of(foreign.collect())
     }
 
-    /// Writes a manifest together with the keys that a source leaves, before the keys that it goes to are claimed on. `None`: another worker was
+    /// Writes a manifest with the keys that a source leaves, before the keys that it goes to are claimed on. `None`: another worker was
     /// faster.
     async fn leave(
         &self,
+        known: Option<&Manifest>,
         manifest: &Manifest,
         left: &BTreeSet<KeyHash>,
         rows: BTreeMap<KeyHash, KeyRow>,
@@ -404,7 +407,7 @@ impl Story<'_> {
             .batch
             .outbill
             .ledger
-            .advance_with(manifest, &changes, self.batch.now)
+            .advance_with(known, manifest, changes, self.batch.now)
             .await?
         {
             return Ok(None);

@@ -30,7 +30,7 @@ use crate::values::run::{IntegrationRun, RunStatus};
 //# an integration is disabled after 20 successive errors
 const SUCCESSIVE_FAILURES_MAX: usize = 20;
 /// So often the queue brings a message whose claims are durable but unanswered; then the tick takes over.
-const QUEUE_REPEATS_MAX: u32 = 3;
+pub(super) const QUEUE_REPEATS_MAX: u32 = 3;
 /// Runs that are written at once.
 const AT_ONCE_MAX: usize = 16;
 pub(super) const ENTITY_TYPE: &str = "Bill";

@@ -6,13 +6,15 @@ use jiff::SignedDuration;
 use super::batch::{Batch, EntryName, Progress, TRIES_MAX};
 use super::{DispatchError, keys};
 use crate::decisions::claim::{self, Hours};
-use crate::effects::ledger::{Claim, KeyChange, Ledger, LedgerError, Recorded, new_entry};
-use crate::values::entry::{Attempt, KeyState};
+use crate::effects::ledger::{Claim, KeyChange, Ledger, LedgerError, new_entry};
+use crate::values::entry::{Attempt, Entry, EntryState, KeyState};
 use crate::values::message::{self, Leaving};
 use crate::values::usage_key::KeyHash;
 
 /// Keys and entries that are read and claimed at once.
 const AT_ONCE_MAX: usize = 16;
+/// Within so long the queue has brought a message as often as it does.
+const REPEATS_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 /// Shards that are listed at once.
 const SHARDS_AT_ONCE_MAX: usize = 8;
 //= https://docs.aws.amazon.com/marketplace/latest/userguide/saas-eventbridge-integration.html
@@ -54,7 +56,7 @@ pub(super) async fn page(
 ) -> Result<(), DispatchError> {
     send_again(batch, entries, progress).await?;
     if repeats {
-        send_again(batch, &unanswered(batch, keys).await?, progress).await?;
+        resume(batch, keys, progress).await?;
     }
     claim_all(batch, keys, |state| state, progress).await
 }
@@ -67,34 +69,38 @@ async fn send_again(batch: &Batch<'_>, entries: &[EntryName], progress: &mut Pro
             attempts.push(batch.outbill.ledger.start_attempt(key, *hour, batch.now));
         }
     }
-    let attempts: Vec<Option<Result<Claim, Recorded>>> = stream::iter(attempts)
-        .buffer_unordered(AT_ONCE_MAX)
-        .try_collect()
-        .await?;
-    for attempt in attempts.into_iter().flatten() {
+    let mut attempts = stream::iter(attempts).buffer_unordered(AT_ONCE_MAX);
+    let mut failed = None;
+    while let Some(attempt) = attempts.next().await {
         match attempt {
-            Ok(claim) => progress.claim(claim),
-            Err(closed) => progress.closed.push(closed),
+            Ok(Some(Ok(claim))) => progress.claim(claim),
+            Ok(Some(Err(closed))) => progress.closed.push(closed),
+            Ok(None) => {}
+            // What the others have started is sent.
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// The keys' entries that wait for an answer.
-async fn unanswered(batch: &Batch<'_>, keys: &[KeyHash]) -> Result<Vec<EntryName>, DispatchError> {
+/// Goes on where a worker before ended: what has no answer is sent again, and the runs of what was accepted are told again.
+async fn resume(batch: &Batch<'_>, keys: &[KeyHash], progress: &mut Progress) -> Result<(), DispatchError> {
     let mut reading = Vec::new();
     for key in keys {
-        reading.push(async move {
-            let entries = batch.outbill.ledger.pending(key, batch.now).await?;
-            let names = entries.into_iter().map(|entry| (key.clone(), entry.hour));
-            Ok::<Vec<EntryName>, DispatchError>(names.collect())
-        });
+        reading.push(batch.outbill.ledger.recent(key, batch.now));
     }
-    let names: Vec<Vec<EntryName>> = stream::iter(reading)
-        .buffer_unordered(AT_ONCE_MAX)
-        .try_collect()
-        .await?;
-    Ok(names.into_iter().flatten().collect())
+    let found: Vec<Vec<Entry>> = stream::iter(reading).buffered(AT_ONCE_MAX).try_collect().await?;
+    let mut unanswered = Vec::new();
+    for entry in found.into_iter().flatten() {
+        match entry.state {
+            EntryState::Pending => unanswered.push((entry.key.hash(), entry.hour)),
+            EntryState::Accepted if batch.now.duration_since(entry.claimed_at) < REPEATS_WITHIN => {
+                progress.accepted.push(entry);
+            }
+            _ => {}
+        }
+    }
+    send_again(batch, &unanswered, progress).await
 }
 
 /// Of a page's entries, those that may be sent: all of them, unless the table is a restored copy.
@@ -137,7 +143,7 @@ pub(super) async fn leaving(
         ..state
     };
     if repeats {
-        send_again(batch, &unanswered(batch, &keys).await?, progress).await?;
+        resume(batch, &keys, progress).await?;
     }
     claim_all(batch, &keys, leave, progress).await
 }
@@ -152,14 +158,16 @@ async fn claim_all(
     for key in keys {
         running.push(claim_gathered(batch, key, change));
     }
-    let claims: Vec<Vec<Claim>> = stream::iter(running)
-        .buffer_unordered(AT_ONCE_MAX)
-        .try_collect()
-        .await?;
-    for claim in claims.into_iter().flatten() {
-        progress.claim(claim);
+    let mut running = stream::iter(running).buffer_unordered(AT_ONCE_MAX);
+    let mut failed = None;
+    while let Some(claimed) = running.next().await {
+        match claimed {
+            Ok(claims) => claims.into_iter().for_each(|claim| progress.claim(claim)),
+            // What the others have claimed is sent.
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Claims what a key has gathered, on the connection that its configuration has now.

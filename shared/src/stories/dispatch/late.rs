@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
-use super::DispatchError;
 use super::batch::{Batch, EntryName};
 use super::finish::{About, ENTITY_TYPE, conclude, dimension, entry_outcome, is_final};
 use super::log::keys_log;
 use super::settle::{Settled, Settlement};
+use super::{DispatchError, isolated, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, EntryOutcome, KeyOutcome, Outcome};
 use crate::effects::destinations::aws_marketplace::Exchange;
@@ -26,8 +27,11 @@ use crate::values::run::{IntegrationRun, RunStatus};
 /// than four between two ticks.
 const SUPERSEDED_MAX: usize = 50;
 
-/// Tells the runs that are not of this batch.
-pub(super) async fn late(batch: &Batch<'_>, own: &BTreeSet<RunId>, settled: &Settled) -> Result<(), DispatchError> {
+/// Runs that are told at once.
+const AT_ONCE_MAX: usize = 16;
+
+/// Tells the runs that are not of this batch. Gives the entries whose runs could not be told.
+pub(super) async fn late(batch: &Batch<'_>, own: &BTreeSet<RunId>, settled: &Settled) -> BTreeSet<EntryName> {
     let mut by_run: BTreeMap<(BillReference, String), Vec<(&EntryName, &Settlement)>> = BTreeMap::new();
     for (name, settlement) in &settled.entries {
         let origin = &settlement.entry.origin;
@@ -38,15 +42,27 @@ pub(super) async fn late(batch: &Batch<'_>, own: &BTreeSet<RunId>, settled: &Set
                 .push((name, settlement));
         }
     }
-    for mut entries in by_run.into_values() {
-        entries.sort_by_key(|(_, settlement)| settlement.entry.hour);
-        // What an entry led to comes after it.
-        entries.sort_by_key(|(_, settlement)| settlement.follow_up.is_none());
-        if let Some((_, first)) = entries.first() {
-            tell(batch, &first.entry.origin, &entries, settled).await?;
-        }
-    }
-    Ok(())
+    let telling: Vec<_> = by_run
+        .into_values()
+        .map(|mut entries| async move {
+            entries.sort_by_key(|(_, settlement)| settlement.entry.hour);
+            // What an entry led to comes after it.
+            entries.sort_by_key(|(_, settlement)| settlement.follow_up.is_none());
+            let told = match entries.first() {
+                Some((_, first)) => isolated(tell(batch, &first.entry.origin, &entries, settled)).await,
+                None => Ok(Ok(())),
+            };
+            match told.and_then(|told| told) {
+                Ok(()) => Vec::new(),
+                Err(error) => {
+                    report("of an earlier run", &error);
+                    entries.into_iter().map(|(name, _)| name.clone()).collect()
+                }
+            }
+        })
+        .collect();
+    let untold: Vec<Vec<EntryName>> = stream::iter(telling).buffer_unordered(AT_ONCE_MAX).collect().await;
+    untold.into_iter().flatten().collect()
 }
 
 async fn tell(
@@ -59,29 +75,31 @@ async fn tell(
     let Some(run) = batch.outbill.runs.get(organization, &origin.run).await? else {
         return Ok(());
     };
-    let log = batch.outbill.runs.log(organization, &origin.run).await?;
-    let outcome = Outcome::Metered(known_now(&log, entries));
-    let conclusion = conclusion::conclude(&outcome);
+    let runs = &batch.outbill.runs;
+    let log = runs.log(organization, &origin.run).await?;
+    let before = Outcome::Metered(known_now(&log, &[]));
+    let mut outcome = Outcome::Metered(known_now(&log, entries));
+    let mut conclusion = conclusion::conclude(&outcome);
     let names: BTreeSet<EntryName> = entries.iter().map(|(name, _)| (*name).clone()).collect();
     let exchanges = settled.exchanges.iter();
     let exchanges: Vec<Exchange> = exchanges.filter_map(|exchange| exchange.about(&names)).collect();
-    let record =
-        json!({ "at": batch.now, "outcome": outcome.to_string(), "keys": keys_log(&outcome), "exchanges": exchanges });
+    let is_last_word = is_final(conclusion.status) && !exchanges.is_empty();
+    if is_last_word || keys_log(&outcome) != keys_log(&before) {
+        let record = json!({ "at": batch.now, "outcome": outcome.to_string(), "keys": keys_log(&outcome), "exchanges": exchanges });
+        runs.append_log(organization, &origin.run, batch.now, &record).await?;
+        if !is_final(conclusion.status) {
+            // Another worker may have told the rest meanwhile, and whoever reads last ends the run.
+            outcome = Outcome::Metered(known_now(&runs.log(organization, &origin.run).await?, entries));
+            conclusion = conclusion::conclude(&outcome);
+        }
+    }
+    if conclusion.status == run.status && run.error == conclusion.error {
+        return Ok(());
+    }
     let configurations = batch.configurations(organization).await?;
     let configuration = configurations
         .iter()
         .find(|configuration| configuration.id == origin.configuration);
-    let is_news = conclusion.status != run.status || run.error != conclusion.error;
-    if is_news || is_final(conclusion.status) {
-        batch
-            .outbill
-            .runs
-            .append_log(organization, &origin.run, batch.now, &record)
-            .await?;
-    }
-    if !is_news {
-        return Ok(());
-    }
     let updated = IntegrationRun {
         status: conclusion.status,
         completed: is_final(conclusion.status).then_some(batch.now),
@@ -89,7 +107,7 @@ async fn tell(
         version: run.version.saturating_add(1),
         ..run
     };
-    batch.outbill.runs.save(&updated).await?;
+    runs.save(&updated).await?;
     if updated.status == RunStatus::Complete {
         supersede(batch, &updated).await?;
     }

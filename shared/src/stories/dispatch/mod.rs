@@ -45,7 +45,7 @@ use crate::values::bill::BillReference;
 use crate::values::ids::RunId;
 use crate::values::metric::Metric;
 
-use batch::{Batch, Progress, Time};
+use batch::{Batch, EntryName, Progress, Time};
 
 /// Messages that are prepared at once. Those of one bill are handled in their order.
 const MESSAGES_AT_ONCE_MAX: usize = 16;
@@ -130,6 +130,7 @@ async fn handle(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<(String, Disp
         .collect();
     // The claims are durable and pending; without their outcome a message that made some is delivered again.
     let is_settled = settled.is_ok();
+    let of_other_runs: Vec<BTreeSet<EntryName>> = progress.iter().map(Progress::of_other_runs).collect();
     let finishing = progress.into_iter().enumerate();
     let finishing = finishing.filter(|(_, progress)| is_settled || !progress.has_claims());
     let nothing = settle::Settled::default();
@@ -139,24 +140,24 @@ async fn handle(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<(String, Disp
         .into_iter()
         .collect();
     let disposition = |place: usize| finished.get(&place).copied().unwrap_or(Disposition::Retry);
-    let dispositions = deliveries
-        .iter()
-        .enumerate()
-        .map(|(place, delivery)| (delivery.id.clone(), disposition(place)))
-        .collect();
-    match settled {
-        Ok(settled) => {
-            if let Err(error) = isolated(late::late(batch, &own, &settled))
-                .await
-                .and_then(|outcome| outcome)
-            {
-                report("of an earlier run", &error);
-            }
+    let untold = match &settled {
+        Ok(settled) => late::late(batch, &own, settled).await,
+        Err(error) => {
+            report("of this batch", error);
+            BTreeSet::new()
         }
-        Err(error) => report("of this batch", &error),
-    }
+    };
     batch.emit();
-    dispositions
+    let dispositions = deliveries.iter().zip(&of_other_runs).enumerate();
+    let dispositions = dispositions.map(|(place, (delivery, entries))| {
+        let tells_again = delivery.receives < finish::QUEUE_REPEATS_MAX && !entries.is_disjoint(&untold);
+        let disposition = match tells_again {
+            true => Disposition::Retry,
+            false => disposition(place),
+        };
+        (delivery.id.clone(), disposition)
+    });
+    dispositions.collect()
 }
 
 /// Reads and claims: messages of one bill in their order, others at once.

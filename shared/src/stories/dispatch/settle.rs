@@ -8,7 +8,7 @@ use super::batch::{Batch, EntryName, Progress, entry_name};
 use super::bill::lifters;
 use super::{DispatchError, finish, report};
 use crate::decisions::verdict::{Answer, ConnectionRefusal};
-use crate::effects::destinations::aws_marketplace::Exchange;
+use crate::effects::destinations::aws_marketplace::{Exchange, Quota};
 use crate::effects::ledger::{Claim, Recorded};
 use crate::values::credential::IntegrationCredential;
 use crate::values::entry::{Connection, Entry, EntryState, Origin};
@@ -17,8 +17,10 @@ use crate::values::metric::Metric;
 
 /// A refused buyer leads to one claim in an earlier hour, which ends it.
 const ROUNDS_MAX: usize = 3;
-/// Claims that are sent before the answers are recorded: ten full calls, which is what AWS takes in a second.
+/// Claims of one quota that are sent before the answers are recorded: ten full calls, which is what AWS takes in a second.
 const CLAIMS_TOGETHER_MAX: usize = 250;
+/// Quotas that are drawn on at once.
+const LINES_AT_ONCE_MAX: usize = 16;
 /// Answers that are recorded at once.
 const AT_ONCE_MAX: usize = 16;
 
@@ -53,41 +55,69 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
             batch.measure_settled(&closed.entry);
             settled.entries.insert(name, settlement(closed, None, None, false));
         }
+        for entry in progress.accepted.drain(..) {
+            let recorded = Recorded {
+                entry,
+                follow_up: None,
+                blocked: None,
+            };
+            let name = (recorded.entry.key.hash(), recorded.entry.hour);
+            settled.entries.insert(name, settlement(recorded, None, None, false));
+        }
     }
     for _ in 0..ROUNDS_MAX {
+        let credentials = credentials(batch, &waiting).await;
+        let lines = lines(std::mem::take(&mut waiting), &credentials);
+        let running = lines.map(|claims| line(batch, claims, &credentials));
+        let mut running = stream::iter(running.collect::<Vec<_>>()).buffer_unordered(LINES_AT_ONCE_MAX);
+        while let Some((line, follow_ups)) = running.next().await {
+            settled.entries.extend(line.entries);
+            settled.exchanges.extend(line.exchanges);
+            waiting.extend(follow_ups);
+        }
         if waiting.is_empty() {
             break;
         }
-        let credentials = credentials(batch, &waiting).await;
-        let unknown = || Answer::NotTaken {
-            reason: "the credential was not looked up".to_owned(),
-        };
-        let credential =
-            |connection: &Connection| credentials.get(connection).cloned().unwrap_or_else(|| Err(unknown()));
-        // Each part ends with a full call.
-        waiting.sort_by(|one, other| one.entry().origin.connection.cmp(&other.entry().origin.connection));
-        let mut follow_ups = Vec::new();
-        while !waiting.is_empty() {
-            let rest = waiting.split_off(waiting.len().min(CLAIMS_TOGETHER_MAX));
-            let submission = batch
-                .outbill
-                .marketplace
-                .submit(waiting, batch.sends_until(), credential);
-            let submission = submission.await;
-            settled.exchanges.extend(submission.exchanges);
-            follow_ups.extend(record(batch, submission.answers, &mut settled).await);
-            waiting = rest;
-        }
-        waiting = follow_ups;
     }
     Ok(settled)
 }
 
+/// Claims by whose quota they take: those of one do not wait for those of another.
+fn lines(claims: Vec<Claim>, credentials: &Credentials) -> impl Iterator<Item = Vec<Claim>> {
+    let mut lines: BTreeMap<Option<Quota>, Vec<Claim>> = BTreeMap::new();
+    for claim in claims {
+        let connection = &claim.entry().origin.connection;
+        let credential = credentials.get(connection).and_then(|found| found.as_ref().ok());
+        let quota = credential.map(|credential| Quota::of(connection, credential));
+        lines.entry(quota).or_default().push(claim);
+    }
+    lines.into_values()
+}
+
+/// Submits and records claims, so many at a time. Gives the claims that follow from the answers, too.
+async fn line(batch: &Batch<'_>, mut waiting: Vec<Claim>, credentials: &Credentials) -> (Settled, Vec<Claim>) {
+    let unknown = || Answer::NotTaken {
+        reason: "the credential was not looked up".to_owned(),
+    };
+    let credential = |connection: &Connection| credentials.get(connection).cloned().unwrap_or_else(|| Err(unknown()));
+    // Each part ends with a full call.
+    waiting.sort_by(|one, other| one.entry().origin.connection.cmp(&other.entry().origin.connection));
+    let (mut settled, mut follow_ups) = (Settled::default(), Vec::new());
+    while !waiting.is_empty() {
+        let rest = waiting.split_off(waiting.len().min(CLAIMS_TOGETHER_MAX));
+        let marketplace = &batch.outbill.marketplace;
+        let submission = marketplace.submit(waiting, batch.sends_until(), &credential).await;
+        settled.exchanges.extend(submission.exchanges);
+        follow_ups.extend(record(batch, submission.answers, &mut settled).await);
+        waiting = rest;
+    }
+    (settled, follow_ups)
+}
+
 /// The credential of each connection, or what stands in for AWS's answer where there is none.
-async fn credentials(
-    batch: &Batch<'_>,
-    claims: &[Claim],
-) -> BTreeMap<Connection, Result<IntegrationCredential, Answer>> {
+type Credentials = BTreeMap<Connection, Result<IntegrationCredential, Answer>>;
+
+async fn credentials(batch: &Batch<'_>, claims: &[Claim]) -> Credentials {
     let mut found = BTreeMap::new();
     for claim in claims {
         let origin = &claim.entry().origin;
@@ -153,17 +183,16 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
         .collect();
     let ledger = &batch.outbill.ledger;
     let mut follow_ups = Vec::new();
-    match ledger.record_accepted(accepted, batch.now).await {
-        Ok(recorded) => {
-            for recorded in recorded {
-                let name = (recorded.entry.key.hash(), recorded.entry.hour);
-                if !counted.contains(&name) {
-                    batch.measure_settled(&recorded.entry);
-                }
-                settled.entries.insert(name, settlement(recorded, None, None, false));
-            }
+    let (recorded, failed) = ledger.record_accepted(accepted, batch.now).await;
+    for recorded in recorded {
+        let name = (recorded.entry.key.hash(), recorded.entry.hour);
+        if !counted.contains(&name) {
+            batch.measure_settled(&recorded.entry);
         }
-        Err(error) => report("of this batch", &error.into()),
+        settled.entries.insert(name, settlement(recorded, None, None, false));
+    }
+    if let Some(error) = failed {
+        report("of this batch", &error.into());
     }
     let mut recording = Vec::new();
     for (claim, answer) in others {
@@ -227,13 +256,9 @@ fn may_block(answer: &Answer) -> bool {
 }
 
 /// Lets the run of an entry wait for what could lift a block of its key, before the key is blocked: a run that waits for nothing is sent again
-/// in vain, but a block that nobody waits for is never lifted. A run of this batch is not written yet and waits when it is; should this worker
-/// die before that, its message comes again and finds the block.
+/// in vain, but a block that nobody waits for is never lifted. The run may not be written yet, and its worker need not be this one: it waits all
+/// the same. Should its worker die before it writes it, the bill's message comes again, and its next run waits in its place.
 async fn wait(batch: &Batch<'_>, origin: &Origin, (key, _): &EntryName) -> Result<(), DispatchError> {
-    let runs = &batch.outbill.runs;
-    if runs.get(&origin.bill.organization, &origin.run).await?.is_none() {
-        return Ok(());
-    }
     let Some(manifest) = batch.outbill.ledger.manifest(&origin.bill).await? else {
         return Ok(());
     };

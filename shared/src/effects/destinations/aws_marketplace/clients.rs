@@ -21,8 +21,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 //# BatchMeterUsage: 10 requests per second, per account and region
 const CALLS_PER_SECOND: u32 = 10;
 pub(super) const SESSION_NAME: &str = "outbill";
-/// The account whose quota the functions' own role uses.
-const OWN_ACCOUNT: &str = "own";
+/// What AWS counts calls by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Quota {
+    /// Of the role; the functions' own without one.
+    account: Option<String>,
+    region: String,
+}
+
+impl Quota {
+    /// The one that calls on a connection take.
+    pub fn of(connection: &Connection, credential: &IntegrationCredential) -> Quota {
+        Quota {
+            account: credential.aws.as_ref().map(|role| role.account_id.clone()),
+            region: connection.region.clone(),
+        }
+    }
+}
 
 /// The destination. Clones share their clients and their pace.
 #[derive(Debug, Clone)]
@@ -36,8 +51,7 @@ pub struct AwsMarketplace {
 struct Kept {
     /// By role and region, so that a credential whose role changes gets another client.
     clients: HashMap<(Option<(String, String)>, String), Client>,
-    /// By AWS account and region, as AWS counts.
-    paces: HashMap<(String, String), Arc<Pace>>,
+    paces: HashMap<Quota, Arc<Pace>>,
 }
 
 /// A client with the pace that its account shares.
@@ -67,14 +81,11 @@ impl AwsMarketplace {
             role.as_ref().map(|role| (role.arn(), role.external_id.clone())),
             connection.region.clone(),
         );
-        let account = role
-            .as_ref()
-            .map_or_else(|| OWN_ACCOUNT.to_owned(), |role| role.account_id.clone());
         let (known, pace) = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             let pace = kept
                 .paces
-                .entry((account, connection.region.clone()))
+                .entry(Quota::of(connection, credential))
                 .or_insert_with(|| Arc::new(Pace::new(CALLS_PER_SECOND)))
                 .clone();
             (kept.clients.get(&client_name).cloned(), pace)

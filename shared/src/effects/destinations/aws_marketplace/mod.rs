@@ -19,7 +19,7 @@ use aws_sdk_marketplacemetering::Client;
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::decisions::batch::{self, ProductName};
 use crate::decisions::verdict::{Answer, BadRecord};
@@ -27,7 +27,7 @@ use crate::effects::ledger::Claim;
 use crate::values::credential::IntegrationCredential;
 use crate::values::entry::Connection;
 
-pub use clients::AwsMarketplace;
+pub use clients::{AwsMarketplace, Quota};
 pub use exchange::Exchange;
 
 /// Calls in flight at once. The pace bounds what they start in a second; this bounds what they wait for.
@@ -100,8 +100,7 @@ impl AwsMarketplace {
         let mut submission = Submission::default();
         let mut waiting: Vec<(Vec<Claim>, u32)> = vec![(claims, 1)];
         while let Some((claims, tries)) = waiting.pop() {
-            let has_turn = timeout_at(until, paced.pace.turn()).await.is_ok();
-            if !has_turn || Instant::now() >= until {
+            if !paced.pace.turn_before(until).await {
                 // What AWS rejected or throttled before was not taken either.
                 submission.answers.extend(late(claims));
                 continue;

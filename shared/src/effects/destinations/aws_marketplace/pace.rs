@@ -77,16 +77,36 @@ impl Pace {
 
     /// Waits for the caller's turn.
     pub(crate) async fn turn(&self) {
-        let start = {
-            let mut bucket = self.bucket.lock().await;
-            let now = Instant::now();
-            bucket.recover(now, self.fastest_millicalls);
-            let spacing = Duration::from_micros(1_000_000_000_u64.checked_div(bucket.millicalls).unwrap_or_default());
-            let next = bucket.full_at.max(now) + spacing;
-            bucket.full_at = next;
-            next.checked_sub(BURST.max(spacing)).unwrap_or(now)
-        };
-        tokio::time::sleep_until(start).await;
+        if let Some(start) = self.next(None).await {
+            tokio::time::sleep_until(start).await;
+        }
+    }
+
+    /// The same if the turn comes before `until`. If not, it says so at once, and the turn is somebody else's: a worker that runs out of time
+    /// takes nothing from its next invocation.
+    pub(crate) async fn turn_before(&self, until: Instant) -> bool {
+        match self.next(Some(until)).await {
+            Some(start) => {
+                tokio::time::sleep_until(start).await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// When the next turn is, which is taken if it comes before `until`.
+    async fn next(&self, until: Option<Instant>) -> Option<Instant> {
+        let mut bucket = self.bucket.lock().await;
+        let now = Instant::now();
+        bucket.recover(now, self.fastest_millicalls);
+        let spacing = Duration::from_micros(1_000_000_000_u64.checked_div(bucket.millicalls).unwrap_or_default());
+        let next = bucket.full_at.max(now) + spacing;
+        let start = next.checked_sub(BURST.max(spacing)).unwrap_or(now).max(now);
+        if until.is_some_and(|until| start >= until) {
+            return None;
+        }
+        bucket.full_at = next;
+        Some(start)
     }
 
     /// AWS throttled a call.
@@ -135,6 +155,26 @@ mod tests {
             elapsed >= Duration::from_millis(1990) && elapsed <= Duration::from_millis(2010),
             "{elapsed:?}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_comes_too_late_is_not_taken() {
+        let pace = Pace::new(10);
+        let start = Instant::now();
+        let until = start + Duration::from_secs(1);
+        let mut taken = 0;
+        for _ in 0..100 {
+            taken += u32::from(pace.turn_before(until).await);
+        }
+        // Ten at once, and nine in the second after.
+        assert_eq!(taken, 19);
+        assert!(!pace.turn_before(start).await);
+        // The next second is as if the others had never asked.
+        let begun = Instant::now();
+        for _ in 0..10 {
+            pace.turn().await;
+        }
+        assert!(begun.elapsed() <= Duration::from_millis(1_110), "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

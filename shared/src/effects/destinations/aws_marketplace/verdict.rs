@@ -7,6 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_marketplacemetering::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_marketplacemetering::operation::batch_meter_usage::{BatchMeterUsageError, BatchMeterUsageOutput};
 use aws_sdk_marketplacemetering::types::{UsageRecord, UsageRecordResultStatus};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::http::Response;
 use jiff::Timestamp;
 
@@ -15,6 +16,9 @@ use crate::decisions::verdict::{Answer, BadRecord, ConnectionRefusal};
 use crate::effects::ledger::Claim;
 use crate::values::entry::Entry;
 use crate::values::usage_key::{Buyer, Customer};
+
+/// How the SDK begins to say that it waited for credentials in vain; the error has no public type.
+const IDENTITY_IS_LATE: &str = "identity resolver timed out";
 
 type CallError = SdkError<BatchMeterUsageError, Response>;
 
@@ -112,11 +116,8 @@ fn entry_name(entry: &Entry) -> RecordName {
 
 /// The names are compared, not the SDK's types, so that an error which the SDK does not model is judged by what AWS calls it.
 fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
-    if let Some(message) = without_credentials(error) {
-        return Called::All(Answer::ConnectionRefused {
-            kind: ConnectionRefusal::Access,
-            message,
-        });
+    if let Some(answer) = unsigned(error) {
+        return Called::All(answer);
     }
     let SdkError::ServiceError(service) = error else {
         return Called::All(match error {
@@ -185,26 +186,47 @@ fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
     }
 }
 
-/// Credentials that cannot be had: nothing was sent.
-fn without_credentials(error: &CallError) -> Option<String> {
-    let mut source: Option<&dyn Error> = Some(error);
-    while let Some(current) = source {
-        if current.downcast_ref::<CredentialsError>().is_some() {
-            return Some(format!("no credentials: {}", chain(error)));
-        }
-        source = current.source();
+/// The answer where a call could not be signed, so that nothing was sent: AWS refuses the role, or it cannot be asked now, which says nothing about
+/// the connection.
+fn unsigned(error: &CallError) -> Option<Answer> {
+    let causes = || causes(error);
+    let is_late = causes().any(|cause| {
+        matches!(cause.downcast_ref(), Some(CredentialsError::ProviderTimedOut(_)))
+            || cause.to_string().starts_with(IDENTITY_IS_LATE)
+    });
+    if !is_late && !causes().any(|cause| cause.is::<CredentialsError>()) {
+        return None;
     }
-    None
+    let message = format!("no credentials: {}", chain(error));
+    let mut assuming = causes().filter_map(|cause| cause.downcast_ref::<SdkError<AssumeRoleError, Response>>());
+    Some(match is_late || assuming.any(passes) {
+        true => Answer::NotTaken { reason: message },
+        false => Answer::ConnectionRefused {
+            kind: ConnectionRefusal::Access,
+            message,
+        },
+    })
+}
+
+/// An error, and what is behind it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause| (*cause).source())
+}
+
+/// Whether STS may answer otherwise in a moment.
+fn passes(error: &SdkError<AssumeRoleError, Response>) -> bool {
+    match error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            status >= 500 || status == 429 || service.err().code().is_some_and(|code| code.contains("Throttl"))
+        }
+        _ => true,
+    }
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut said = vec![error.to_string()];
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        said.push(error.to_string());
-        cause = error.source();
-    }
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut said: Vec<String> = causes(error).map(ToString::to_string).collect();
     said.dedup();
     said.join(": ")
 }
