@@ -12,7 +12,6 @@ use tempfile::TempDir;
 use crate::clones::{self, Sample};
 use crate::dispatch;
 use crate::figures::{self, Figure, Goal};
-use crate::gateway::Gateway;
 use crate::process::memory_kb;
 use crate::program::{self, Program, Programs};
 
@@ -53,13 +52,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let all = many + plan.bills;
     Sample::take(&child).await?.write(&child, 0..all).await?;
     let temporary = TempDir::new()?;
-    let programs = Programs {
-        folder,
-        gateway: Gateway::start(child.text("aws"), temporary.path()).await?,
-        bill_queue_url: child.text("queue").to_owned(),
-        m3ter_base_url: child.text("m3ter").to_owned(),
-        output: temporary.path().to_owned(),
-    };
+    let programs = Programs::before(&child, folder, temporary.path()).await?;
     let mut figures = Vec::new();
     for (bills, size, name) in [
         (0..few, FEW, "batches of 100 messages, as Lambda hands them over"),

@@ -12,8 +12,9 @@ use lambda_simulator::{InvocationState, InvocationStatus, Simulator};
 use outbill::values::ids::OrganizationId;
 use sandbox::functions;
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::child::Child;
 use crate::dispatch;
 use crate::gateway::Gateway;
 
@@ -23,15 +24,26 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 /// Where the programs lie, and what they are told.
 #[derive(Debug)]
 pub struct Programs {
-    pub folder: PathBuf,
+    folder: PathBuf,
     pub gateway: Gateway,
-    pub bill_queue_url: String,
-    pub m3ter_base_url: String,
+    bill_queue_url: String,
+    m3ter_base_url: String,
     /// What the programs write goes into files here.
-    pub output: PathBuf,
+    output: PathBuf,
 }
 
 impl Programs {
+    /// Before the child's stand-ins, which they reach over TLS. `temporary` takes what they write.
+    pub async fn before(child: &Child, folder: PathBuf, temporary: &Path) -> anyhow::Result<Programs> {
+        Ok(Programs {
+            folder,
+            gateway: Gateway::start(child.text("aws"), temporary).await?,
+            bill_queue_url: child.text("queue").to_owned(),
+            m3ter_base_url: child.text("m3ter").to_owned(),
+            output: temporary.to_owned(),
+        })
+    }
+
     /// The folder of the programs: `given`, or this program's own.
     pub fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
         let own = std::env::current_exe()?;
@@ -100,7 +112,7 @@ pub fn bills(organization: &OrganizationId, bills: Range<usize>) -> anyhow::Resu
 /// A running program; dropping it ends it.
 pub struct Program {
     simulator: Simulator,
-    process: Child,
+    process: tokio::process::Child,
     output: PathBuf,
 }
 

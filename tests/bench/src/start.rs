@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::child::{Child, Counts};
 use crate::dispatch;
 use crate::figures::{self, Figure, Goal, spread, within};
-use crate::gateway::{Gateway, Seen};
+use crate::gateway::Seen;
 use crate::process::{cpu_of_threads, memory_kb};
 use crate::program::{self, Program, Programs};
 
@@ -125,13 +125,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let outbill = child.outbill().await;
     dispatch::map(0..plan.starts, &outbill, from_ref(&events.organization)).await?;
     let temporary = TempDir::new()?;
-    let programs = Programs {
-        folder,
-        gateway: Gateway::start(child.text("aws"), temporary.path()).await?,
-        bill_queue_url: child.text("queue").to_owned(),
-        m3ter_base_url: child.text("m3ter").to_owned(),
-        output: temporary.path().to_owned(),
-    };
+    let programs = Programs::before(&child, folder, temporary.path()).await?;
     let mut figures = Vec::new();
     let bar = dispatch::bar(plan.starts * Function::ALL.len(), "starts");
     for function in Function::ALL {
