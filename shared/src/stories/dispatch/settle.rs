@@ -256,9 +256,13 @@ fn may_block(answer: &Answer) -> bool {
 }
 
 /// Lets the run of an entry wait for what could lift a block of its key, before the key is blocked: a run that waits for nothing is sent again
-/// in vain, but a block that nobody waits for is never lifted. The run may not be written yet, and its worker need not be this one: it waits all
-/// the same. Should its worker die before it writes it, the bill's message comes again, and its next run waits in its place.
+/// in vain, but a block that nobody waits for is never lifted. A run of this batch is not written yet and waits when it is; should this worker
+/// die before that, its message comes again and finds the block.
 async fn wait(batch: &Batch<'_>, origin: &Origin, (key, _): &EntryName) -> Result<(), DispatchError> {
+    let runs = &batch.outbill.runs;
+    if runs.get(&origin.bill.organization, &origin.run).await?.is_none() {
+        return Ok(());
+    }
     let Some(manifest) = batch.outbill.ledger.manifest(&origin.bill).await? else {
         return Ok(());
     };
