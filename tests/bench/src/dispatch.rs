@@ -14,11 +14,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use outbill::Outbill;
-use outbill::effects::access::Permission;
 use outbill::values::configuration::Audit;
 use outbill::values::ids::OrganizationId;
 use outbill::values::mapping::ExternalMapping;
-use sandbox::AccessKey;
 use sandbox::aws::Latency;
 use sandbox::seller::Seller;
 use sandbox::{Options, Sandbox, functions};
@@ -170,18 +168,10 @@ fn organization(number: usize) -> anyhow::Result<OrganizationId> {
 
 /// Its seller.
 async fn another(sandbox: &Sandbox, number: usize) -> anyhow::Result<Seller> {
-    let organization = organization(number)?;
-    let key = AccessKey {
-        org_id: organization.as_str().to_owned(),
-        access_key_id: format!("key-{number}"),
-        api_secret: "secret".to_owned(),
-    };
     let addresses = sandbox.addresses();
     let access = child::connect(&addresses.aws, &addresses.m3ter).await.access;
-    access
-        .keep_access_key(&key.access_key_id, &key.api_secret, &organization, Permission::ALL)
-        .await?;
-    Ok(Seller::log_in(&addresses.api, &key).await?)
+    let seller = Seller::of_another(&addresses.api, &access, &organization(number)?).await;
+    seller.map_err(anyhow::Error::from_boxed)
 }
 
 async fn set_up(seller: &Seller, plan: &Plan, region: &str) -> anyhow::Result<()> {

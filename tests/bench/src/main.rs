@@ -1,6 +1,6 @@
 //! `cargo run --release -p bench`: what one worker does with a backlog, beside the straightforward design; how the tick drains many
-//! keys; how a large day is reconciled; how fast the functions' own programs start, how many instructions an invocation takes and how much memory; whether a bill's
-//! cost grows with the table; and what lists of the API take.
+//! keys; how a large day is reconciled; how fast the functions' own programs start, how many instructions an invocation takes and how much
+//! memory; whether a bill's cost grows with the table; and what lists of the API take.
 //!
 //! Several processes each, so that the memory and the processor time of one are not the other's: a child holds the sandbox, this one works as
 //! the function does, or watches the functions' programs. Machines are noisy: believe counts, and ratios of one run; seconds only in comparison.

@@ -38,6 +38,8 @@ async fn a_backlog_beside_the_straightforward_design() -> anyhow::Result<()> {
         "50",
         "--dimensions",
         "2",
+        "--regions",
+        "2",
         "--single",
         "2",
         "--baseline",

@@ -8,14 +8,11 @@ use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use outbill::Outbill;
-use outbill::effects::access::Permission;
 use outbill::values::ids::OrganizationId;
 use sandbox::laws::{KeyReport, Ledger, Rest};
 use sandbox::queues::QueueName;
 use sandbox::seller::{CallError, Seller};
-use sandbox::{
-    AccessKey, Change, Dispatch, Fault, FaultKind, Handled, Message, Options, Sandbox, Service, Surroundings,
-};
+use sandbox::{Change, Dispatch, Fault, FaultKind, Handled, Message, Options, Sandbox, Service, Surroundings};
 use serde_json::{Value, json};
 
 use crate::bill::Bill;
@@ -147,19 +144,9 @@ impl Scene {
     pub async fn other_organization(&self, id: &str) -> Seller {
         let outbill = self.outbill().await;
         let organization = OrganizationId::new(id).expect("an organization's id");
-        let key = AccessKey {
-            org_id: id.to_owned(),
-            access_key_id: format!("key-of-{id}"),
-            api_secret: "secret".to_owned(),
-        };
-        let kept = outbill
-            .access
-            .keep_access_key(&key.access_key_id, &key.api_secret, &organization, Permission::ALL)
-            .await;
-        kept.expect("an access key");
-        Seller::log_in(&self.sandbox.addresses().api, &key)
+        Seller::of_another(&self.sandbox.addresses().api, &outbill.access, &organization)
             .await
-            .expect("a token")
+            .expect("a seller")
     }
 
     /// The seller's organization.

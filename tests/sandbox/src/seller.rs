@@ -1,8 +1,11 @@
 //! A seller's client of the API, as `curl` would speak it.
 
+use outbill::effects::access::{Access, Permission};
+use outbill::values::ids::OrganizationId;
 use serde_json::{Value, json};
 
 use crate::holdings::AccessKey;
+use crate::seam::BuildError;
 
 /// Why a call did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,19 @@ impl Seller {
     /// The token, for programs that make their own requests.
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// One of another organization, which gets an access key.
+    pub async fn of_another(api: &str, access: &Access, organization: &OrganizationId) -> Result<Seller, BuildError> {
+        let key = AccessKey {
+            org_id: organization.as_str().to_owned(),
+            access_key_id: format!("key-of-{organization}"),
+            api_secret: "secret".to_owned(),
+        };
+        access
+            .keep_access_key(&key.access_key_id, &key.api_secret, organization, Permission::ALL)
+            .await?;
+        Ok(Seller::log_in(api, &key).await?)
     }
 
     /// Reads.

@@ -21,6 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 //# BatchMeterUsage: 10 requests per second, per account and region
 const CALLS_PER_SECOND: u32 = 10;
 pub(super) const SESSION_NAME: &str = "outbill";
+
 /// What AWS counts calls by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Quota {
