@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::civil::Date;
@@ -54,7 +55,7 @@ pub struct Plan {
     #[arg(long, default_value_t = 40)]
     pub baseline_bills: usize,
     /// Invocations of one bill
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub single: usize,
     /// Delay of DynamoDB's answers, in milliseconds
     #[arg(long, default_value_t = 5)]
@@ -276,7 +277,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<()> {
         },
         Figure {
             name: "processor time of an invocation of one bill".into(),
-            value: single_cpu.as_secs_f64() * 1e3 / as_f64(plan.single.max(1)),
+            value: single_cpu.as_secs_f64() * 1e3 / as_f64(plan.single),
             unit: "ms",
             places: 2,
             of: spread(&mut singles),

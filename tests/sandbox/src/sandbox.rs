@@ -313,6 +313,11 @@ impl Sandbox {
         &self.shared.addresses
     }
 
+    /// Where the database engine itself answers.
+    pub(crate) fn engine_url(&self) -> &str {
+        self.engine.url()
+    }
+
     /// The access key that works from the start.
     pub fn access_key(&self) -> &AccessKey {
         &self.shared.access_key

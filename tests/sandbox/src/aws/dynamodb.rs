@@ -3,18 +3,25 @@
 //! The engine enforces DynamoDB's limits itself (400 KB an item, 100 actions and 4 MB a
 //! transaction); `tests/limits.rs` makes sure that it does.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{self, HeaderMap, StatusCode};
 use axum::response::Response;
 use dynoxide::Database;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 
 use super::wire::{Protocol, WireError, json_response};
+
+//# DescribeTable: ItemCount and TableSizeBytes are updated approximately every six hours
+const COUNTED_EVERY: SignedDuration = SignedDuration::from_hours(6);
+const DESCRIBE_TABLE: &str = "DescribeTable";
 
 /// The running engine.
 #[derive(Debug)]
@@ -29,7 +36,12 @@ pub struct Engine {
 pub struct EngineClient {
     url: String,
     http: reqwest::Client,
+    /// The engine goes through all rows for one answer.
+    described: Arc<Mutex<Described>>,
 }
+
+/// Answers to DescribeTable by what was asked, and when they were given.
+type Described = HashMap<Bytes, (Timestamp, http::Response<Bytes>)>;
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +82,7 @@ impl Engine {
             client: EngineClient {
                 url: format!("http://{address}/"),
                 http,
+                described: Arc::default(),
             },
         })
     }
@@ -77,6 +90,11 @@ impl Engine {
     /// A client of the engine.
     pub fn client(&self) -> EngineClient {
         self.client.clone()
+    }
+
+    /// Its own address, past all that stands before it.
+    pub fn url(&self) -> &str {
+        &self.client.url
     }
 
     /// Stops the engine and waits until it has closed its file.
@@ -93,37 +111,64 @@ impl Engine {
 impl EngineClient {
     /// Passes a request on and the answer back.
     pub async fn forward(&self, headers: &HeaderMap, body: Bytes) -> Response {
+        match self.answer(headers, body).await {
+            Ok(answer) => answer.map(Body::from),
+            Err(error) => unanswered(&error),
+        }
+    }
+
+    /// Passes on what is asked of a table itself, one after the other. A table is counted anew as seldom as by DynamoDB.
+    pub async fn forward_of_table(&self, action: &str, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Response {
+        let mut described = self.described.lock().await;
+        if action != DESCRIBE_TABLE {
+            described.clear();
+            return self.forward(headers, body).await;
+        }
+        if let Some((at, answer)) = described.get(&body)
+            && now.duration_since(*at) < COUNTED_EVERY
+        {
+            return answer.clone().map(Body::from);
+        }
+        match self.answer(headers, body.clone()).await {
+            Ok(answer) => {
+                if answer.status().is_success() {
+                    described.insert(body, (now, answer.clone()));
+                }
+                answer.map(Body::from)
+            }
+            Err(error) => unanswered(&error),
+        }
+    }
+
+    async fn answer(&self, headers: &HeaderMap, body: Bytes) -> Result<http::Response<Bytes>, reqwest::Error> {
         let mut request = self.http.post(&self.url).body(body);
         for name in ["x-amz-target", "content-type", "authorization", "x-amz-date"] {
             if let Some(value) = headers.get(name) {
                 request = request.header(name, value.as_bytes());
             }
         }
-        match self.answer(request).await {
-            Ok(response) => response,
-            Err(error) => WireError {
-                status: 500,
-                code: "InternalServerError".to_owned(),
-                message: format!("the database engine did not answer: {error}"),
-            }
-            .response(Protocol::Json10),
-        }
-    }
-
-    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Response, reqwest::Error> {
         let answer = request.send().await?;
         let status = answer.status().as_u16();
         let passed: Vec<_> = ["content-type", "x-amz-crc32", "x-amzn-requestid"]
             .into_iter()
             .filter_map(|name| Some((name, answer.headers().get(name)?.clone())))
             .collect();
-        let mut response = Response::new(Body::from(answer.bytes().await?));
+        let mut response = http::Response::new(answer.bytes().await?);
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in passed {
             response.headers_mut().insert(name, value);
         }
         Ok(response)
     }
+}
+
+fn unanswered(error: &reqwest::Error) -> Response {
+    WireError {
+        status: 500,
+        code: "InternalServerError".to_owned(),
+        message: format!("the database engine did not answer: {error}"),
+    }
+    .response(Protocol::Json10)
 }
 
 /// A transaction cancelled because another one touched its items.

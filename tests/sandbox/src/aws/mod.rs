@@ -308,6 +308,10 @@ async fn effect(aws: &Aws, asked: &Asked, parts: &Parts, body: Bytes, thoroughne
                 Err(_) => lost(),
             }
         }
+        Asked::DynamoDb(action) if action.ends_with("Table") => {
+            let now = aws.world.now();
+            aws.engine.forward_of_table(action, &parts.headers, body, now).await
+        }
         Asked::DynamoDb(_) => aws.engine.forward(&parts.headers, body).await,
         _ => stand_in(&aws.world, &aws.own_url, asked, parts, &body, thoroughness),
     }
