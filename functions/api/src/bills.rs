@@ -20,11 +20,7 @@ pub(crate) async fn create(call: Call, body: Result<Body, ApiError>) -> Result<(
     let Body(body) =
         body.map_err(|error| error.if_too_large("give {\"billId\": …} instead, and the bill is fetched from m3ter"))?;
     let mut message = message(&call, body)?;
-    match Message::from_json(message.clone()) {
-        Ok(Message::Unreadable(bill)) => return Err(ApiError::bad_request(bill.error.to_string())),
-        Ok(_) => {}
-        Err(error) => return Err(ApiError::bad_request(error.to_string())),
-    }
+    read(&call, message.clone())?;
     if let Some(message) = message.as_object_mut() {
         // The run's log keeps the message, and with it who sent it.
         message.insert("sentBy".to_owned(), json!(call.by));
@@ -88,6 +84,23 @@ pub(crate) fn message(call: &Call, body: Value) -> Result<Value, ApiError> {
     ]);
     message.extend(account.map(|account| ("account".to_owned(), Value::Object(account))));
     Ok(Value::Object(message))
+}
+
+/// What bill-dispatch will read in a message. Whichever part of the body names the bill, it is one of the caller's own organization.
+pub(crate) fn read(call: &Call, message: Value) -> Result<Message, ApiError> {
+    let message = Message::from_json(message).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let organization = match &message {
+        Message::Bill(bill) => &bill.change.bill().organization,
+        Message::Reference { organization, .. } => organization,
+        Message::Unreadable(bill) => return Err(ApiError::bad_request(bill.error.to_string())),
+        _ => return Err(ApiError::bad_request("the body has to be a bill, or {\"bill\": …}")),
+    };
+    if *organization != call.organization {
+        return Err(ApiError::bad_request(
+            "m3terEvent.eventData: newDto and oldDto have to be of the organization of the path",
+        ));
+    }
+    Ok(message)
 }
 
 fn event(call: &Call, given: &Map<String, Value>) -> Result<Value, ApiError> {

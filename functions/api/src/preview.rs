@@ -44,8 +44,7 @@ pub(crate) async fn preview(
 }
 
 async fn bill(call: &Call, message: Value) -> Result<BillMessage, ApiError> {
-    let read = |message| Message::from_json(message).map_err(|error| ApiError::bad_request(error.to_string()));
-    let message = match read(message)? {
+    let message = match bills::read(call, message)? {
         Message::Reference { organization, bill } => {
             let fetched = call.outbill.m3ter.bill(&organization, &bill, call.now).await;
             let fetched = fetched.map_err(|error| match error {
@@ -54,13 +53,12 @@ async fn bill(call: &Call, message: Value) -> Result<BillMessage, ApiError> {
                 }
                 M3terError::Unavailable { .. } | M3terError::Store(_) => ApiError::not_answered(&error),
             })?;
-            read(json!({"orgId": organization, "bill": fetched}))?
+            bills::read(call, json!({"orgId": organization, "bill": fetched}))?
         }
         message => message,
     };
     match message {
         Message::Bill(message) => Ok(message),
-        Message::Unreadable(bill) => Err(ApiError::bad_request(bill.error.to_string())),
         _ => Err(ApiError::bad_request("the body has to be a bill, or {\"bill\": …}")),
     }
 }

@@ -252,6 +252,14 @@ async fn a_bill_is_put_on_the_queue() {
     bad(with(bill.clone(), json!({"orgId": "other"})), "orgId").await;
     bad(json!([bill]), "object").await;
     bad(json!({"m3terEvent": {"eventData": {"newDto": bill}}}), "orgId").await;
+    // A deletion is read from its oldDto.
+    let (own, foreign) = (
+        json!({"id": "x", "orgId": ORGANIZATION}),
+        with(bill.clone(), json!({"orgId": "other"})),
+    );
+    let deletion = json!({"eventData": {"newDto": own, "oldDto": foreign}});
+    let deletion = json!({"eventName": "billing.bill.deleted", "m3terEvent": deletion});
+    bad(deletion, "organization of the path").await;
     bad(with(bill.clone(), json!({"currency": null})), "currency is missing").await;
     bad(
         with(bill.clone(), json!({"lineItems": [{}]})),
