@@ -225,7 +225,7 @@ impl fmt::Display for Why {
             Why::Hidden => {
                 "CloudTrail does not show the record, but it left out parts of an event of that time, or one cannot be read; an operator can decide"
             }
-            Why::NotRead => "CloudTrail keeps events for 90 days, and the time of this record was not read; an operator can decide",
+            Why::NotRead => "the time of this record was not read: CloudTrail keeps events for 90 days, and an event data store has none from before it was made; an operator can decide",
             Why::ConflictOpen => {
                 "AWS says that this hour holds another quantity, and CloudTrail does not show which yet; the key claims nothing until it does, or an operator decides"
             }
@@ -408,6 +408,8 @@ pub fn absent(entry: &Entry, reading: &Reading, now: Timestamp) -> Finding {
     let age = now.duration_since(entry.last_attempt_at());
     match entry.state {
         EntryState::Accepted if entry.seen_event.is_some() => finding(Amendment::None, Why::Agreed),
+        // An operator says that AWS has its units, in this record or another: it was never promised one to CloudTrail, and must not go again.
+        EntryState::Accepted if entry.metering_record_id.is_none() => finding(Amendment::None, Why::Agreed),
         EntryState::Adopted | EntryState::Refused | EntryState::Released | EntryState::Pending => {
             finding(Amendment::None, Why::Agreed)
         }

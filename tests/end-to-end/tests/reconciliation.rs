@@ -3,11 +3,14 @@
 use end_to_end::{ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, Scene, and, bill, per_bill};
 use sandbox::{Fault, FaultKind, Service};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
 const DAY: &str = "2025-06-10";
 const OTHER_AWS_ACCOUNT: &str = "222233334444";
+/// Comparisons that are interrupted side by side, each in a sandbox of its own.
+const INTERRUPTED_TOGETHER: u32 = 4;
 const LAKE: &str = sandbox::functions::EVENT_DATA_STORE;
 
 fn june(version: i64, amount: &str) -> Bill {
@@ -360,73 +363,84 @@ async fn a_day_that_could_not_be_checked_never_reads_as_a_match() {
     scene.end().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn twice_in_parallel_or_interrupted_anywhere_it_amends_once() {
     let mut interrupted_at = 0;
     loop {
-        let mut scene = checked().await;
-        scene.bill(&june(1, "101.03")).await;
-        scene.foreign_usage(ACME_AWS_ACCOUNT, DIMENSION, "2025-06-10T11", 500);
-        scene.until("2025-06-10T12:20:00Z").await;
-        scene.sandbox.clear_requests();
-        // The table answers nothing from this request on; the SDK's own repeats fail with it.
-        let fault = Fault {
-            after: interrupted_at,
-            ..Fault::new(Service::DynamoDb, FaultKind::LostAnswer, u32::MAX)
-        };
-        scene.sandbox.faults(vec![fault]).unwrap();
-        let requests = || -> u64 {
-            let counts = scene.sandbox.requests();
-            counts.get("dynamodb").map_or(0, |actions| actions.values().sum())
-        };
-        // Killed when it repeats the request whose answer was lost, which has had its effect by then.
-        let repeats = async {
-            while requests() < u64::from(interrupted_at) + 2 {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
-        tokio::select! {
-            () = scene.sandbox.reconcile(Some(DAY)) => {}
-            () = repeats => {}
-        }
-        let requests = requests();
-        scene.heal();
-        // Its lease has run out.
-        scene.until("2025-06-10T12:30:00Z").await;
-        tokio::join!(
-            scene.sandbox.invoke_reconcile(json!({ "continue": {} })),
-            scene.sandbox.invoke_reconcile(json!({ "continue": {} }))
-        );
-        tokio::join!(scene.sandbox.reconcile(Some(DAY)), scene.sandbox.reconcile(Some(DAY)));
-        let reports = scene.reports().await;
-        let of_the_day = reports
-            .iter()
-            .filter(|report| report["date"] == DAY && report["scope"] == "DAY");
-        for report in of_the_day.clone() {
-            let told = format!("interrupted at {interrupted_at}: {report:#}");
-            assert_eq!(report["dimensions"][0]["received"], 10_603, "{told}");
-            assert!(
-                ["MATCHES", "CORRECTED"].contains(&report["status"].as_str().unwrap()),
-                "{told}"
-            );
-        }
-        assert!(of_the_day.count() >= 2, "interrupted at {interrupted_at}");
-        let key = scene.key(ACME_AWS_ACCOUNT, DIMENSION).await;
-        assert_eq!(
-            (key.state.total, key.state.committed),
-            (10_103, 10_603),
-            "interrupted at {interrupted_at}"
-        );
-        scene.end().await;
-        if requests <= u64::from(interrupted_at) {
+        let next = interrupted_at..interrupted_at + INTERRUPTED_TOGETHER;
+        let running: JoinSet<bool> = next.map(interrupted).collect();
+        let reached = running.join_all().await;
+        interrupted_at += INTERRUPTED_TOGETHER;
+        if reached.contains(&false) {
             break;
         }
-        interrupted_at += 1;
     }
     assert!(
         interrupted_at >= 20,
         "only {interrupted_at} requests were there to be interrupted"
     );
+}
+
+/// A day that is compared twice in parallel after its first comparison was killed at a request. False: it has fewer requests.
+async fn interrupted(at: u32) -> bool {
+    let settings = checks(json!({ "awsMarketplaceCloudtrailStoreId": LAKE }));
+    let mut scene = Scene::start().await.with(settings).await;
+    // Several pages of one stretch, so that it is also interrupted between what is written of one of them.
+    scene.cloudtrail(json!({ "pageMax": 1 }));
+    scene.bill(&june(1, "101.03")).await;
+    scene.foreign_usage(ACME_AWS_ACCOUNT, DIMENSION, "2025-06-10T11", 500);
+    scene.until("2025-06-10T12:20:00Z").await;
+    scene.sandbox.clear_requests();
+    // The table answers nothing from this request on; the SDK's own repeats fail with it.
+    let fault = Fault {
+        after: at,
+        ..Fault::new(Service::DynamoDb, FaultKind::LostAnswer, u32::MAX)
+    };
+    scene.sandbox.faults(vec![fault]).unwrap();
+    let requests = || -> u64 {
+        let counts = scene.sandbox.requests();
+        counts.get("dynamodb").map_or(0, |actions| actions.values().sum())
+    };
+    // Killed when it repeats the request whose answer was lost, which has had its effect by then.
+    let repeats = async {
+        while requests() < u64::from(at) + 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = scene.sandbox.reconcile(Some(DAY)) => {}
+        () = repeats => {}
+    }
+    let requests = requests();
+    scene.heal();
+    // Its lease has run out.
+    scene.until("2025-06-10T12:30:00Z").await;
+    tokio::join!(
+        scene.sandbox.invoke_reconcile(json!({ "continue": {} })),
+        scene.sandbox.invoke_reconcile(json!({ "continue": {} }))
+    );
+    tokio::join!(scene.sandbox.reconcile(Some(DAY)), scene.sandbox.reconcile(Some(DAY)));
+    let reports = scene.reports().await;
+    let of_the_day = reports
+        .iter()
+        .filter(|report| report["date"] == DAY && report["scope"] == "DAY");
+    for report in of_the_day.clone() {
+        let told = format!("interrupted at {at}: {report:#}");
+        assert_eq!(report["dimensions"][0]["received"], 10_603, "{told}");
+        assert!(
+            ["MATCHES", "CORRECTED"].contains(&report["status"].as_str().unwrap()),
+            "{told}"
+        );
+    }
+    assert!(of_the_day.count() >= 2, "interrupted at {at}");
+    let key = scene.key(ACME_AWS_ACCOUNT, DIMENSION).await;
+    assert_eq!(
+        (key.state.total, key.state.committed),
+        (10_103, 10_603),
+        "interrupted at {at}"
+    );
+    scene.end().await;
+    requests > u64::from(at)
 }
 
 #[tokio::test]

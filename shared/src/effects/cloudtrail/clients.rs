@@ -12,6 +12,7 @@ use aws_sdk_cloudtrail::error::{DisplayErrorContext, ProvideErrorMetadata, SdkEr
 
 use super::{Place, TrailError};
 use crate::effects::destinations::aws_marketplace::pace::Pace;
+use crate::effects::destinations::aws_marketplace::verdict::{Unsigned, unsigned};
 use crate::effects::random::Random;
 use crate::values::credential::AwsRole;
 
@@ -124,7 +125,7 @@ where
                         .unwrap_or("no reason was given")
                 ),
             },
-            Some(_) | None if is_credentials(&error) => TrailError::Refused {
+            Some(_) | None if unsigned(&error) == Some(Unsigned::Refused) => TrailError::Refused {
                 operation,
                 message: DisplayErrorContext(&error).to_string(),
             },
@@ -151,15 +152,4 @@ fn is_refusal(code: &str) -> bool {
         "ExpiredTokenException",
     ];
     REFUSALS.iter().any(|part| code.contains(part)) || KEYS.contains(&code)
-}
-
-/// Whether no request was sent at all because the role could not be taken.
-fn is_credentials<E: std::error::Error + 'static, R: std::fmt::Debug>(error: &SdkError<E, R>) -> bool {
-    match error {
-        SdkError::DispatchFailure(failure) => failure
-            .as_connector_error()
-            .and_then(std::error::Error::source)
-            .is_some_and(|source| source.is::<aws_credential_types::provider::error::CredentialsError>()),
-        _ => false,
-    }
 }

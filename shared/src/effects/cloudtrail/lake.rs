@@ -30,13 +30,13 @@ const POLL_PAUSE_MAX: Duration = Duration::from_secs(10);
 const STARTS_MAX: u32 = 8;
 const START_PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks what the store records.
+/// Asks what the store records, and since when.
 pub(super) async fn check(
     cloudtrail: &CloudTrail,
     place: &Place,
     store: &str,
     from: Timestamp,
-) -> Result<Option<Uncovered>, TrailError> {
+) -> Result<Result<Option<Timestamp>, Uncovered>, TrailError> {
     let client = cloudtrail.client(place).await;
     let answer = client.get_event_data_store().event_data_store(store).send().await;
     let answer = answer.map_err(failed("CloudTrail GetEventDataStore"))?;
@@ -57,7 +57,10 @@ pub(super) async fn check(
         created: created.and_then(|seconds| Timestamp::from_second(seconds).ok()),
         selectors: selectors.collect(),
     };
-    Ok(coverage::uncovered(&store, &place.metering_region, from))
+    Ok(match coverage::uncovered(&store, &place.metering_region, from) {
+        Some(uncovered) => Err(uncovered),
+        None => Ok(store.created),
+    })
 }
 
 fn field_selector(selector: &AdvancedFieldSelector) -> FieldSelector {

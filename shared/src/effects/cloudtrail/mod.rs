@@ -12,6 +12,8 @@ mod event;
 mod history;
 mod lake;
 
+use jiff::Timestamp;
+
 use crate::decisions::coverage::Uncovered;
 use crate::values::configuration::{CloudtrailChecks, CloudtrailSource};
 use crate::values::credential::IntegrationCredential;
@@ -76,12 +78,16 @@ impl TrailError {
 }
 
 impl CloudTrail {
-    /// Whether the source records what is looked for from an instant on. `None`: it does.
-    pub async fn check(&self, place: &Place, from: jiff::Timestamp) -> Result<Option<Uncovered>, TrailError> {
+    /// Since when the source records what is looked for; `None`: as long as anybody can ask. The inner error says why it does not from an instant on.
+    pub async fn check(
+        &self,
+        place: &Place,
+        from: Timestamp,
+    ) -> Result<Result<Option<Timestamp>, Uncovered>, TrailError> {
         match (place.checks.source, &place.checks.store_id) {
             (CloudtrailSource::EventDataStore, Some(store)) => lake::check(self, place, store, from).await,
             // Every account has its event history, of its own region and all management events.
-            (CloudtrailSource::EventHistory, _) | (CloudtrailSource::EventDataStore, None) => Ok(None),
+            (CloudtrailSource::EventHistory, _) | (CloudtrailSource::EventDataStore, None) => Ok(Ok(None)),
         }
     }
 

@@ -11,14 +11,18 @@ use crate::values::hour::Hour;
 
 /// Looks through the shards that are left, and then at everything that waits for evidence.
 pub(super) async fn all(desk: &Desk<'_>, run: &mut Run) -> Result<(), ReconcileError> {
-    let (start, end) = day::bounds(run.leased.reconciliation.date);
-    let of_day = (Hour::containing(start), Hour::containing(end));
     if run.leased.reconciliation.scope == Scope::Window {
         return look(desk, run, watch::open(desk).await?).await;
     }
-    let done = run.progress.shards_done;
+    // What a restored table lacks is read from before; its receipts are looked for by their own day's reconciliation.
+    let done = match run.leased.reconciliation.scope {
+        Scope::Restore => Ledger::work_shards().count(),
+        Scope::Day | Scope::Window => run.progress.shards_done,
+    };
     for shard in Ledger::work_shards().skip(done) {
-        let unseen = day::listed(desk, TrailList::Unseen(shard), of_day).await?;
+        let (before, _) = day::before(run.leased.reconciliation.date);
+        let (_, end) = day::bounds(run.leased.reconciliation.date);
+        let unseen = day::listed(desk, TrailList::Unseen(shard), (before, Hour::containing(end))).await?;
         let is_any = !unseen.is_empty();
         look(desk, run, unseen).await?;
         run.progress.shards_done = run.progress.shards_done.saturating_add(1);

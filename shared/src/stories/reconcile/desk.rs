@@ -1,6 +1,6 @@
 //! What a reconciliation knows before it reads: the configuration, where CloudTrail is read, and what is the configuration's own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
@@ -13,14 +13,14 @@ use crate::effects::table::{PageRequest, StoreError};
 use crate::values::configuration::{CloudtrailSource, IntegrationConfiguration, MarketplaceConfiguration, Split};
 use crate::values::credential::IntegrationCredential;
 use crate::values::dimension::MarketplaceDimension;
-use crate::values::entry::{Connection, Entry};
+use crate::values::entry::{Connection, Entry, KeyState};
 use crate::values::ids::{ConfigurationId, CredentialId, OrganizationId};
 use crate::values::mapping::{AWS, DIMENSION, folded};
 use crate::values::trail::Observation;
 use crate::values::usage_key::Buyer;
 
-/// Mappings read at once.
-const MAPPINGS_PER_PAGE: usize = 200;
+/// Mappings or credentials read at once.
+const PAGE_SIZE: usize = 200;
 
 /// One configuration's desk.
 pub(super) struct Desk<'a> {
@@ -31,8 +31,10 @@ pub(super) struct Desk<'a> {
     pub(super) place: Place,
     pub(super) stance: Stance,
     metering: CredentialId,
-    /// The organization's configurations: entries of others that are gone are looked at here.
-    known: BTreeSet<ConfigurationId>,
+    /// The organization's credentials that meter in the account that is looked at: silence of one account says nothing of another's records.
+    of_account: BTreeSet<CredentialId>,
+    /// The organization's configurations, and from when each adopts. Entries of others that are gone are looked at here.
+    adopts_from: BTreeMap<ConfigurationId, Timestamp>,
     dimensions: OnceCell<BTreeSet<MarketplaceDimension>>,
 }
 
@@ -45,10 +47,12 @@ impl<'a> Desk<'a> {
         now: Timestamp,
     ) -> Result<Result<Desk<'a>, String>, ReconcileError> {
         let configurations = outbill.configurations.of_organization(organization).await?;
-        let known = configurations
-            .iter()
-            .map(|configuration| configuration.id.clone())
-            .collect();
+        let mut adopts_from = BTreeMap::new();
+        for configuration in &configurations {
+            let settings = configuration.marketplace().ok();
+            let from = settings.and_then(|settings| settings.adopt_from);
+            adopts_from.insert(configuration.id.clone(), from.unwrap_or(configuration.audit.created));
+        }
         let Some(configuration) = configurations.into_iter().find(|configuration| configuration.id == *id) else {
             return Ok(Err(format!("configuration {id} does not exist any more")));
         };
@@ -81,6 +85,12 @@ impl<'a> Desk<'a> {
                 metered.unwrap_or_default()
             )));
         }
+        let mut of_account = BTreeSet::from([metering.clone()]);
+        for credential in all_credentials(outbill, organization).await? {
+            if account(&credential) == metered {
+                of_account.insert(credential.id);
+            }
+        }
         let stance = Stance {
             organization: organization.clone(),
             adopt_from: settings.adopt_from.unwrap_or(configuration.audit.created),
@@ -96,19 +106,31 @@ impl<'a> Desk<'a> {
             },
             stance,
             metering,
-            known,
+            of_account,
+            adopts_from,
             dimensions: OnceCell::new(),
             configuration,
             settings,
         }))
     }
 
-    /// Whether this configuration's reconciliation looks after an entry: its own, and those of configurations that are gone.
+    /// Whether this configuration's reconciliation looks after an entry: its own, and those of configurations that are gone, as far as they were
+    /// metered in the account that it looks at.
     pub(super) fn looks_after(&self, entry: &Entry) -> bool {
         let origin = &entry.origin;
         origin.connection.organization == self.stance.organization
             && entry.key.region == self.place.metering_region
-            && (origin.configuration == self.configuration.id || !self.known.contains(&origin.configuration))
+            && self.of_account.contains(&origin.connection.credential)
+            && (origin.configuration == self.configuration.id || !self.adopts_from.contains_key(&origin.configuration))
+    }
+
+    /// What may be adopted on a key: as the configuration has it that counts there, whoever looks.
+    pub(super) fn stance_on(&self, state: Option<&KeyState>) -> Stance {
+        let from = state.and_then(|state| self.adopts_from.get(&state.origin.configuration));
+        Stance {
+            organization: self.stance.organization.clone(),
+            adopt_from: from.copied().unwrap_or(self.stance.adopt_from),
+        }
     }
 
     /// The dimension of the listing that a record without a key is for, if the configuration sends there.
@@ -137,10 +159,7 @@ impl<'a> Desk<'a> {
             Split::PerProduct | Split::PerAggregation => {
                 let mut after = None;
                 loop {
-                    let page = PageRequest {
-                        size: MAPPINGS_PER_PAGE,
-                        after,
-                    };
+                    let page = PageRequest { size: PAGE_SIZE, after };
                     let of_dimension = |mapping: &crate::values::mapping::ExternalMapping| {
                         folded(&mapping.external_system) == folded(AWS)
                             && folded(&mapping.external_table) == folded(DIMENSION)
@@ -170,5 +189,24 @@ impl<'a> Desk<'a> {
             region: self.place.metering_region.clone(),
             product_code: product_code.to_owned(),
         }
+    }
+}
+
+async fn all_credentials(
+    outbill: &Outbill,
+    organization: &OrganizationId,
+) -> Result<Vec<IntegrationCredential>, StoreError> {
+    let mut found = Vec::new();
+    let mut page = PageRequest {
+        size: PAGE_SIZE,
+        after: None,
+    };
+    loop {
+        let credentials = outbill.credentials.list(organization, &page).await?;
+        found.extend(credentials.items);
+        if credentials.next.is_none() {
+            return Ok(found);
+        }
+        page.after = credentials.next;
     }
 }

@@ -8,8 +8,10 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use super::watch::closes_soon;
-use super::{ReconcileError, checks, day, day_before};
+use super::{ReconcileError, SCHEDULED_HOURS, checks, day, day_before, restore};
 use crate::Outbill;
+use crate::decisions::report::{Reconciliation, Scope};
+use crate::effects::freeze::{Look, Standing};
 use crate::effects::ledger::Open;
 use crate::effects::table::{PageRequest, StoreError};
 use crate::values::configuration::IntegrationConfiguration;
@@ -20,15 +22,11 @@ use crate::values::metric::{Measured, Metric};
 const PAGE_ROWS: usize = 500;
 /// A day's report is to be there at 13:00 UTC: two hours after its schedule.
 const REPORT_DUE_HOURS: i64 = 13;
-/// The schedule's hour: a configuration that was changed after it is compared from the next day on.
-const SCHEDULED_HOURS: i64 = 11;
 
-/// Measures all organizations and writes the gauges. `all` are their configurations, `frozen` how many of them wait because the table is a restored
-/// copy.
+/// Measures all organizations and writes the gauges. `all` are their configurations.
 pub(super) async fn measure(
     outbill: &Outbill,
     all: &[IntegrationConfiguration],
-    frozen: usize,
     now: Timestamp,
 ) -> Result<(), ReconcileError> {
     let mut measured = Measured::default();
@@ -49,8 +47,11 @@ pub(super) async fn measure(
         oldest_seconds = oldest_seconds.max(age);
     }
     measured.add(Metric::OldestPendingAge, oldest_seconds);
-    let frozen = i64::try_from(frozen).unwrap_or(i64::MAX);
-    measured.add(Metric::ConfigurationsFrozen, frozen);
+    let frozen = match outbill.freeze.standing(Look::AndNote, now).await? {
+        Standing::Own => 0,
+        Standing::Frozen(frozen) => restore::still(all, &frozen).count(),
+    };
+    measured.add(Metric::ConfigurationsFrozen, i64::try_from(frozen).unwrap_or(i64::MAX));
     measured.add(Metric::ReconciliationsOverdue, overdue(outbill, all, now).await?);
     outbill.metrics.emit(&measured, now);
     Ok(())
@@ -128,8 +129,8 @@ async fn overdue(outbill: &Outbill, all: &[IntegrationConfiguration], now: Times
     Ok(overdue)
 }
 
-/// Whether a configuration was there, as it is, when the day's comparison was scheduled.
-fn is_expected(configuration: &IntegrationConfiguration, date: Date) -> bool {
+/// Whether a configuration was there, as it is, when the day's comparison was scheduled: one that was changed later is compared from the next day on.
+pub(super) fn is_expected(configuration: &IntegrationConfiguration, date: Date) -> bool {
     let (_, end) = day::bounds(date);
     let scheduled = day::hours(end, SCHEDULED_HOURS);
     configuration.audit.last_modified < scheduled
@@ -141,9 +142,24 @@ async fn is_reported(
     date: Date,
 ) -> Result<bool, StoreError> {
     let (store, organization) = (&outbill.reconciliations, &configuration.organization);
-    let Some(id) = store.scheduled(organization, &configuration.id, date).await? else {
-        return Ok(false);
+    if let Some(id) = store.scheduled(organization, &configuration.id, date).await?
+        && let Some(report) = store.get(organization, &id).await?
+        && report.status.is_final()
+    {
+        return Ok(true);
+    }
+    // Somebody may have asked for the day once it was over. Newest first, so whatever was there before its end ends the search.
+    let (_, end) = day::bounds(date);
+    let is_older = |report: &Reconciliation| report.created < end;
+    let is_of_day = |report: &Reconciliation| {
+        report.configuration == configuration.id
+            && report.date == date
+            && report.scope == Scope::Day
+            && report.status.is_final()
     };
-    let report = store.get(organization, &id).await?;
-    Ok(report.is_some_and(|report| report.status.is_final()))
+    let newest = PageRequest { size: 1, after: None };
+    let found = store
+        .list(organization, &newest, |report| is_older(report) || is_of_day(report))
+        .await?;
+    Ok(found.items.iter().any(|report| !is_older(report)))
 }

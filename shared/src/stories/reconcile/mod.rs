@@ -3,7 +3,7 @@
 //! ```text
 //! schedule, daily ── open one per configuration ─┐
 //! POST reconciliations ──────────────────────────┼─ continue: read ─ compare ─ amend ─ absence ─ report
-//! schedule, hourly ── watch: what AWS still takes ─ read ─ compare ─ amend ─ alarms
+//! schedule, hourly ── watch: alarms and gauges ─ what AWS still takes: read ─ compare ─ amend
 //! ```
 //!
 //! Nothing is sent to AWS Marketplace from here: an amendment leaves its key dirty, and the ordinary claim and submit do the rest.
@@ -31,6 +31,7 @@ use futures::future::BoxFuture;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::Outbill;
 use crate::decisions::report::{Reconciliation, Scope, Status, Tally};
@@ -44,6 +45,9 @@ use crate::values::ids::{ConfigurationId, OrganizationId};
 //# Event history provides a record of the past 90 days of management events
 /// Days back that can be reconciled.
 pub const DAYS_BACK_MAX: i64 = 90;
+
+/// The schedule's hour, UTC.
+const SCHEDULED_HOURS: i64 = 11;
 
 /// What an invocation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,32 +76,68 @@ pub enum ReconcileError {
     Taken(String),
 }
 
+/// When an invocation began: everything in it is judged as of then.
+#[derive(Debug, Clone, Copy)]
+struct Invocation {
+    now: Timestamp,
+    begun: Instant,
+}
+
+impl Invocation {
+    fn at(now: Timestamp) -> Invocation {
+        Invocation {
+            now,
+            begun: Instant::now(),
+        }
+    }
+
+    /// What the clock shows by now, for leases: an invocation lasts longer than one of them.
+    fn clock(self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.begun.elapsed()).unwrap_or(SignedDuration::MAX);
+        self.now.saturating_add(passed).unwrap_or(self.now)
+    }
+}
+
 /// Does the work. Each configuration's failure is logged and left for the next invocation; the error is of what concerns all of them.
 pub fn reconcile(outbill: &Outbill, work: Work, now: Timestamp) -> BoxFuture<'_, Result<(), ReconcileError>> {
+    let invocation = Invocation::at(now);
     async move {
         match work {
             Work::Daily => {
-                schedule(outbill, day_before(now), now).await?;
-                continue_all(outbill, now).await
+                schedule(outbill, &checked(outbill).await?, day_before(now), now).await?;
+                continue_all(outbill, invocation).await
             }
             Work::Day(date) => {
                 for configuration in checked(outbill).await? {
                     ask(outbill, &configuration, date, Some("a schedule"), now).await?;
                 }
-                continue_all(outbill, now).await
+                continue_all(outbill, invocation).await
             }
-            Work::Continue => continue_all(outbill, now).await,
-            Work::Watch => {
-                let all = all(outbill).await?;
-                let checked: Vec<IntegrationConfiguration> = all.iter().filter(|one| checks(one)).cloned().collect();
-                let frozen = restore::look(outbill, &all, now).await?;
-                let watched = watch::all(outbill, &checked, now).await;
-                gauges::measure(outbill, &all, frozen, now).await?;
-                watched
-            }
+            Work::Continue => continue_all(outbill, invocation).await,
+            Work::Watch => look(outbill, invocation).await,
         }
     }
     .boxed()
+}
+
+/// The hourly look. What needs the table only comes first: reading CloudTrail may take all the time that an invocation has. Each step is done
+/// whatever became of those before it.
+async fn look(outbill: &Outbill, invocation: Invocation) -> Result<(), ReconcileError> {
+    let now = invocation.now;
+    let all = all(outbill).await?;
+    let checked: Vec<IntegrationConfiguration> = all.iter().filter(|one| checks(one)).cloned().collect();
+    let pending = watch::pending(outbill).await;
+    watch::alarms(outbill, &checked, pending.as_deref().unwrap_or_default(), now).await;
+    let measured = gauges::measure(outbill, &all, now).await;
+    let made_up = make_up(outbill, &checked, now).await;
+    let thawed = restore::look(outbill, &all, invocation).await;
+    watch::looks(outbill, &checked, pending.as_deref().unwrap_or_default(), invocation).await;
+    let read = pending.map(drop).map_err(ReconcileError::from);
+    let steps = [read, measured, made_up.map_err(ReconcileError::from), thawed];
+    let mut failed = steps.into_iter().filter_map(Result::err);
+    let first = failed.next();
+    failed.for_each(|error| report("the hourly look", &error));
+    first.map_or(Ok(()), Err)
 }
 
 /// The calendar day before, UTC.
@@ -176,8 +216,13 @@ fn checks(configuration: &IntegrationConfiguration) -> bool {
 }
 
 /// Opens one reconciliation per configuration and day. A schedule that fires twice opens one.
-async fn schedule(outbill: &Outbill, date: Date, now: Timestamp) -> Result<(), StoreError> {
-    for configuration in checked(outbill).await? {
+async fn schedule(
+    outbill: &Outbill,
+    configurations: &[IntegrationConfiguration],
+    date: Date,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for configuration in configurations {
         let opened = opened(outbill, &configuration.organization, &configuration.id, date, None, now);
         let (store, organization) = (&outbill.reconciliations, &configuration.organization);
         let id = store
@@ -190,9 +235,19 @@ async fn schedule(outbill: &Outbill, date: Date, now: Timestamp) -> Result<(), S
     Ok(())
 }
 
-async fn continue_all(outbill: &Outbill, now: Timestamp) -> Result<(), ReconcileError> {
+/// Opens what the schedule of a day should have opened, until that of the next day is due.
+async fn make_up(outbill: &Outbill, checked: &[IntegrationConfiguration], now: Timestamp) -> Result<(), StoreError> {
+    let date = day_before(day::hours(now, -SCHEDULED_HOURS));
+    let expected = checked
+        .iter()
+        .filter(|configuration| gauges::is_expected(configuration, date));
+    let expected: Vec<IntegrationConfiguration> = expected.cloned().collect();
+    schedule(outbill, &expected, date, now).await
+}
+
+async fn continue_all(outbill: &Outbill, invocation: Invocation) -> Result<(), ReconcileError> {
     for (organization, id) in outbill.reconciliations.open().await? {
-        if let Err(error) = day::go_on(outbill, &organization, &id, now).await {
+        if let Err(error) = day::go_on(outbill, &organization, &id, invocation).await {
             report(&id, &error);
         }
     }
@@ -211,4 +266,20 @@ fn report(about: &str, error: &ReconcileError) {
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |chain, cause| format!("{chain}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_clock_of_leases_goes_on_while_an_invocation_is_judged_as_of_its_beginning() {
+        let now: Timestamp = "2025-06-10T11:00:00Z".parse().unwrap();
+        let begun = Instant::now().checked_sub(Duration::from_secs(240)).unwrap();
+        let clock = Invocation { now, begun }.clock();
+        let later: Timestamp = "2025-06-10T11:04:00Z".parse().unwrap();
+        assert!(clock >= later, "{clock}");
+    }
 }

@@ -50,7 +50,6 @@ pub(super) async fn all(desk: &Desk<'_>, run: &mut Run) -> Result<(), ReconcileE
             Err(error) => return Err(error.into()),
         };
         self::page(desk, run, page.events).await?;
-        run.progress.failures = 0;
         run.progress.token = page.next;
         if run.progress.token.is_none() {
             run.progress.reading.stretches.push(stretch);
@@ -85,7 +84,6 @@ fn count(counted: &mut u64, more: usize) {
 
 /// One page: its events are counted once each, its records compared.
 async fn page(desk: &Desk<'_>, run: &mut Run, events: Vec<TrailEvent>) -> Result<(), ReconcileError> {
-    let mut marks = Vec::new();
     let mut records = Vec::new();
     for event in events {
         // A shared store holds other accounts' events as well.
@@ -99,7 +97,7 @@ async fn page(desk: &Desk<'_>, run: &mut Run, events: Vec<TrailEvent>) -> Result
             count(&mut tally.events_repeated, 1);
             continue;
         }
-        marks.push(mark);
+        run.marks.push(mark);
         count(&mut tally.events, 1);
         match event.content {
             Content::Answered { accepted, not_accepted } => {
@@ -119,14 +117,7 @@ async fn page(desk: &Desk<'_>, run: &mut Run, events: Vec<TrailEvent>) -> Result
     }
     // AWS's first write is what it holds.
     records.sort_by_key(|seen| seen.at);
-    compare(desk, run, records).await?;
-    let reconciliation = &run.leased.reconciliation;
-    let place = (run.progress.round, reconciliation.tally.requests);
-    desk.outbill
-        .reconciliations
-        .keep_events(reconciliation, place, &marks)
-        .await?;
-    Ok(())
+    compare(desk, run, records).await
 }
 
 fn hide(run: &mut Run, event: &str, minute: i64, reason: &str) {

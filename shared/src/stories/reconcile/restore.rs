@@ -10,7 +10,7 @@ use serde_json::json;
 use super::day::{self, Run};
 use super::desk::Desk;
 use super::settle::Alarm;
-use super::{ReconcileError, all, checks, opened, report, watch};
+use super::{Invocation, ReconcileError, all, checks, opened, report, watch};
 use crate::Outbill;
 use crate::decisions::report::{Reconciliation, Scope};
 use crate::decisions::thaw::{Gap, still_frozen};
@@ -23,32 +23,30 @@ use crate::values::trail::Stretch;
 
 const KIND: &str = "TABLE_RESTORED";
 
-/// Every hour: notes that the table is in use, or, if it is a copy, looks whether its configurations may thaw. Gives how many are frozen.
+/// Every hour: notes that the table is in use, or, if it is a copy, looks whether its configurations may thaw.
 pub(super) async fn look(
     outbill: &Outbill,
     all: &[IntegrationConfiguration],
-    now: Timestamp,
-) -> Result<usize, ReconcileError> {
+    invocation: Invocation,
+) -> Result<(), ReconcileError> {
+    let now = invocation.now;
     let Standing::Frozen(frozen) = outbill.freeze.standing(Look::AndNote, now).await? else {
         outbill.freeze.alive(now).await?;
-        return Ok(0);
+        return Ok(());
     };
     for configuration in still(all, &frozen) {
         tell(outbill, configuration, &frozen, now).await?;
         if checks(configuration)
-            && let Err(error) = read(outbill, configuration, now).await
+            && let Err(error) = read(outbill, configuration, invocation).await
         {
             report(configuration.id.as_str(), &error);
         }
     }
-    match outbill.freeze.standing(Look::AndNote, now).await? {
-        Standing::Own => Ok(0),
-        Standing::Frozen(frozen) => Ok(still(all, &frozen).count()),
-    }
+    Ok(())
 }
 
 /// The configurations that have not thawed.
-fn still<'a>(
+pub(super) fn still<'a>(
     all: &'a [IntegrationConfiguration],
     frozen: &'a Frozen,
 ) -> impl Iterator<Item = &'a IntegrationConfiguration> {
@@ -82,9 +80,9 @@ async fn tell(
 async fn read(
     outbill: &Outbill,
     configuration: &IntegrationConfiguration,
-    now: Timestamp,
+    invocation: Invocation,
 ) -> Result<(), ReconcileError> {
-    let organization = &configuration.organization;
+    let (organization, now) = (&configuration.organization, invocation.now);
     for (of, id) in outbill.reconciliations.open().await? {
         let open = match of == *organization {
             true => outbill.reconciliations.get(organization, &id).await?,
@@ -100,7 +98,7 @@ async fn read(
         ..opened(outbill, organization, &configuration.id, today, None, now)
     };
     outbill.reconciliations.create(&reading).await?;
-    day::go_on(outbill, organization, &reading.id, now).await
+    day::go_on(outbill, organization, &reading.id, invocation).await
 }
 
 /// What a reading begins with; nothing, if the configuration was thawed by hand meanwhile.

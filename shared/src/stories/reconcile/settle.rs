@@ -49,8 +49,9 @@ pub(super) async fn shown_record(
         let found = match &entry {
             Some(entry) => shown(entry, seen, &desk.stance),
             None => {
-                let owner = comparison::owner(&desk.stance, state.as_ref(), || dimension.is_some());
-                comparison::unexplained(seen, owner, &desk.stance)
+                let stance = desk.stance_on(state.as_ref());
+                let owner = comparison::owner(&stance, state.as_ref(), || dimension.is_some());
+                comparison::unexplained(seen, owner, &stance)
             }
         };
         if let Some(listed) = run.listed.get(&(seen.hour, key.clone())) {

@@ -3,13 +3,15 @@
 //! Entries that are pending, in conflict, unknown or without a record in CloudTrail are looked for there, in the time in which they were sent.
 //! Money whose window closes soon is an alarm, whether CloudTrail is checked or not.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::day::{self, begun};
 use super::desk::Desk;
 use super::settle::Alarm;
-use super::{ReconcileError, opened, report};
+use super::{Invocation, ReconcileError, chain, opened, report};
 use crate::Outbill;
 use crate::decisions::comparison::stretch_of;
 use crate::decisions::report::{Reconciliation, Scope};
@@ -19,7 +21,6 @@ use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{Entry, EntryState};
 use crate::values::hour::Hour;
 use crate::values::trail::Stretch;
-use crate::values::usage_key::KeyHash;
 
 /// Money whose window closes within this time is an alarm.
 const CLOSES_SOON_HOURS: i64 = 3;
@@ -27,32 +28,53 @@ const CLOSES_SOON_HOURS: i64 = 3;
 const LOOKED_FOR_AFTER_MINUTES: i64 = 5;
 const KIND: &str = "WINDOW_CLOSES_SOON";
 
-/// Looks, for every configuration that checks CloudTrail; and raises the alarms of all.
-pub(super) async fn all(
+/// Raises the alarms of all: of what is pending, and of what waits for evidence where CloudTrail is checked. One that fails stops no other.
+pub(super) async fn alarms(outbill: &Outbill, checked: &[IntegrationConfiguration], pending: &[Entry], now: Timestamp) {
+    // What waits for evidence may be pending as well.
+    let named = |entry: &Entry| ((entry.key.hash(), entry.hour), entry.clone());
+    let mut entries: BTreeMap<_, _> = pending.iter().map(named).collect();
+    for configuration in checked {
+        match waiting(outbill, configuration, now).await {
+            Ok(found) => entries.extend(found.iter().map(named)),
+            Err(error) => report(configuration.id.as_str(), &error),
+        }
+    }
+    for entry in entries.values() {
+        if let Err(error) = alarm(outbill, entry, now).await {
+            tracing::error!(
+                configuration.id = entry.origin.configuration.as_str(),
+                usage.hour = %entry.hour,
+                error = chain(&error),
+                "an alarm could not be raised; the next hourly look tries it again"
+            );
+        }
+    }
+}
+
+/// What waits for evidence at a configuration; nothing, where it cannot check.
+async fn waiting(
+    outbill: &Outbill,
+    configuration: &IntegrationConfiguration,
+    now: Timestamp,
+) -> Result<Vec<Entry>, ReconcileError> {
+    match Desk::set_up(outbill, &configuration.organization, &configuration.id, now).await? {
+        Ok(desk) => Ok(open(&desk).await?),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+/// Looks, for every configuration that checks CloudTrail.
+pub(super) async fn looks(
     outbill: &Outbill,
     checked: &[IntegrationConfiguration],
-    now: Timestamp,
-) -> Result<(), ReconcileError> {
-    let pending = pending(outbill).await?;
+    pending: &[Entry],
+    invocation: Invocation,
+) {
     for configuration in checked {
-        if let Err(error) = look(outbill, configuration, &pending, now).await {
+        if let Err(error) = look(outbill, configuration, pending, invocation).await {
             report(configuration.id.as_str(), &error);
         }
     }
-    // Read anew: what was just repaired is no alarm.
-    let names: Vec<(KeyHash, Hour)> = pending.iter().map(|entry| (entry.key.hash(), entry.hour)).collect();
-    for entry in outbill.ledger.entries(&names).await?.into_values() {
-        alarm(outbill, &entry, now).await?;
-    }
-    for configuration in checked {
-        let id = &configuration.id;
-        if let Ok(desk) = Desk::set_up(outbill, &configuration.organization, id, now).await? {
-            for entry in open(&desk).await? {
-                alarm(outbill, &entry, now).await?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Every pending entry.
@@ -102,9 +124,9 @@ async fn look(
     outbill: &Outbill,
     configuration: &IntegrationConfiguration,
     pending: &[Entry],
-    now: Timestamp,
+    invocation: Invocation,
 ) -> Result<(), ReconcileError> {
-    let organization = &configuration.organization;
+    let (organization, now) = (&configuration.organization, invocation.now);
     let Ok(desk) = Desk::set_up(outbill, organization, &configuration.id, now).await? else {
         return Ok(());
     };
@@ -131,7 +153,7 @@ async fn look(
         ..opened(outbill, organization, &configuration.id, today, None, now)
     };
     outbill.reconciliations.create(&look).await?;
-    day::go_on(outbill, organization, &look.id, now).await
+    day::go_on(outbill, organization, &look.id, invocation).await
 }
 
 /// Tells somebody of money that AWS will refuse soon.

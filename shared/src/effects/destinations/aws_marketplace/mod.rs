@@ -11,7 +11,7 @@ mod clients;
 mod exchange;
 pub(crate) mod pace;
 mod request;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::time::Duration;
 

@@ -116,8 +116,15 @@ fn entry_name(entry: &Entry) -> RecordName {
 
 /// The names are compared, not the SDK's types, so that an error which the SDK does not model is judged by what AWS calls it.
 fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
-    if let Some(answer) = unsigned(error) {
-        return Called::All(answer);
+    if let Some(unsigned) = unsigned(error) {
+        let message = format!("no credentials: {}", chain(error));
+        return Called::All(match unsigned {
+            Unsigned::ForNow => Answer::NotTaken { reason: message },
+            Unsigned::Refused => Answer::ConnectionRefused {
+                kind: ConnectionRefusal::Access,
+                message,
+            },
+        });
     }
     let SdkError::ServiceError(service) = error else {
         return Called::All(match error {
@@ -186,9 +193,17 @@ fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
     }
 }
 
-/// The answer where a call could not be signed, so that nothing was sent: AWS refuses the role, or it cannot be asked now, which says nothing about
-/// the connection.
-fn unsigned(error: &CallError) -> Option<Answer> {
+/// Why a call could not be signed, so that nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsigned {
+    /// AWS cannot be asked for the role now, which says nothing about the connection.
+    ForNow,
+    /// AWS refuses the role.
+    Refused,
+}
+
+/// Whether a call failed because it could not be signed, and why; `None`: it was signed.
+pub(crate) fn unsigned(error: &(dyn Error + 'static)) -> Option<Unsigned> {
     let causes = || causes(error);
     let is_late = causes().any(|cause| {
         matches!(cause.downcast_ref(), Some(CredentialsError::ProviderTimedOut(_)))
@@ -197,14 +212,10 @@ fn unsigned(error: &CallError) -> Option<Answer> {
     if !is_late && !causes().any(|cause| cause.is::<CredentialsError>()) {
         return None;
     }
-    let message = format!("no credentials: {}", chain(error));
     let mut assuming = causes().filter_map(|cause| cause.downcast_ref::<SdkError<AssumeRoleError, Response>>());
     Some(match is_late || assuming.any(passes) {
-        true => Answer::NotTaken { reason: message },
-        false => Answer::ConnectionRefused {
-            kind: ConnectionRefusal::Access,
-            message,
-        },
+        true => Unsigned::ForNow,
+        false => Unsigned::Refused,
     })
 }
 
