@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::failure::{Failure, NO_ACCESS, NO_ANSWER, REFUSED};
 use crate::http_client::{HttpClient, NoAnswer};
+use crate::show;
 
 /// Waits before a reading request is sent again.
 const AGAIN_AFTER_MILLISECONDS: [u64; 2] = [300, 1_200];
@@ -103,11 +104,26 @@ impl Api {
                 return Ok(Listed { rows, has_more });
             }
         }
-        Err(Failure::new(
-            REFUSED,
-            format!("the list {path} does not end within {PAGES_MAX} pages"),
-            "narrow it with a filter",
-        ))
+        Err(endless(path))
+    }
+
+    /// The first row of a list that `fits`, page after page. None: the list ends without one.
+    pub async fn first(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        fits: impl Fn(&Value) -> bool,
+    ) -> Result<Option<Value>, Failure> {
+        let mut next: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let page = self.one_page(path, query, next.as_deref()).await?;
+            let found = page.data.iter().map(|row| show::read(row)).find(&fits);
+            next = page.next;
+            if found.is_some() || next.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(endless(path))
     }
 
     async fn one_page(&self, path: &str, query: &[(&str, &str)], next: Option<&str>) -> Result<Page, Failure> {
@@ -227,6 +243,14 @@ fn message(answer: &Response<Bytes>) -> String {
         let text: String = text.chars().take(CHARACTERS_MAX).collect();
         format!("{} (no answer of Outbill's; is the address right?)", text.trim())
     })
+}
+
+fn endless(path: &str) -> Failure {
+    Failure::new(
+        REFUSED,
+        format!("the list {path} does not end within {PAGES_MAX} pages"),
+        "narrow it with a filter",
+    )
 }
 
 fn json(body: Bytes) -> Result<Box<RawValue>, Failure> {

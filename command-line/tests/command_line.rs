@@ -3,12 +3,10 @@
 mod common;
 
 use common::tls::Tls;
-use common::{Desk, Said};
+use common::{DIMENSION, Desk, Said};
 
 use sandbox::{Fault, FaultKind, Service};
 use serde_json::{Value, json};
-
-const DIMENSION: &str = "78qogxeqwt7zyevfefsw6q48i-measurements";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_keeps_the_token_for_its_owner_and_the_secret_nowhere() {

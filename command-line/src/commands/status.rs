@@ -1,8 +1,9 @@
 //! `status`: money at risk first, then what closes next, what waits, and what needs a person.
 //!
 //! A person is needed for what nothing settles by itself: a block, a disabled or unconnected configuration, a failing credential, an entry that no
-//! reconciliation decides, units that AWS refuses within three hours, a comparison that differs or could not check, a bill whose newest run failed, a
-//! restored table without CloudTrail checks. What a configuration in shadow counts is another program's to send, and not at risk here.
+//! reconciliation decides, units that AWS refuses within three hours, a comparison that differs or could not check, a bill whose newest run in a
+//! configuration failed, a restored table without CloudTrail checks. What a configuration in shadow counts is another program's to send, and not
+//! at risk here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,9 @@ const CURRENCY_DEFAULT: &str = "USD";
 /// Statuses of runs that a person has to do something about.
 const FAILED: [&str; 2] = ["ERROR", "AUTH_FAILED"];
 /// Failed runs of a configuration and status that are looked at.
-const FAILED_LOOKED_AT: &str = "50";
+const FAILED_LOOKED_AT: usize = 50;
+/// Runs of a bill that are read at once, newest first, to find the newest of a configuration: it is one of the first.
+const RUNS_OF_BILL_AT_ONCE: &str = "20";
 /// Comparisons of a configuration among which the newest of a day is looked for.
 const COMPARISONS_LOOKED_AT: &str = "20";
 /// As the metric `UnitsClosingSoon`.
@@ -143,18 +146,22 @@ async fn of(api: &Api, raw: Box<RawValue>) -> Result<Configured, Failure> {
     Ok(configured)
 }
 
-/// Failed runs of a configuration that are their bill's newest.
+/// Failed runs of a configuration that are their bill's newest there: what another configuration made of the bill mends nothing.
 async fn still_failed(api: &Api, configuration: &str) -> Result<Vec<Box<RawValue>>, Failure> {
     let mut failed = Vec::new();
+    let size = FAILED_LOOKED_AT.to_string();
     for status in FAILED {
-        let query = [("status", status), ("pageSize", FAILED_LOOKED_AT)];
-        failed.extend(api.page(&runs::by_configuration(configuration), &query).await?.rows);
+        let query = [("status", status), ("pageSize", size.as_str())];
+        let path = runs::by_configuration(configuration);
+        failed.extend(api.rows(&path, &query, FAILED_LOOKED_AT).await?.rows);
     }
     let bills: BTreeSet<String> = failed.iter().map(|run| field(&show::read(run), "entityId")).collect();
     let mut newest = BTreeSet::new();
     for bill in bills {
-        let path = format!("integrationruns/Bill/latest/{}", segment(&bill));
-        newest.insert(field(&show::read(&api.get(&path, &[]).await?), "id"));
+        let path = format!("integrationruns/Bill/{}", segment(&bill));
+        let is_here = |run: &Value| field(run, "destinationId") == configuration;
+        let found = api.first(&path, &[("pageSize", RUNS_OF_BILL_AT_ONCE)], is_here).await?;
+        newest.extend(found.map(|run| field(&run, "id")));
     }
     failed.retain(|run| newest.contains(&field(&show::read(run), "id")));
     Ok(failed)

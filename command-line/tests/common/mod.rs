@@ -1,5 +1,7 @@
 //! A sandbox, and an operator's desk in front of it: a folder for logins, and the program.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 pub mod tls;
 
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+pub const DIMENSION: &str = "78qogxeqwt7zyevfefsw6q48i-measurements";
 const BUYER: &str = "111122223333";
 
 /// What the program said.
@@ -143,6 +146,14 @@ impl Desk {
         self.run_with(&login, &[], &input).await
     }
 
+    /// From now on the login is one at another address.
+    pub fn move_the_login(&self, address: &str) {
+        let file = self.config().join("outbill/profiles/default.json");
+        let mut kept: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        kept["api"] = json!(address);
+        std::fs::write(&file, kept.to_string()).unwrap();
+    }
+
     /// The same API by another client.
     pub async fn seller(&self) -> Seller {
         Seller::log_in(&self.api, &self.key).await.unwrap()
@@ -152,7 +163,7 @@ impl Desk {
     pub async fn configure(&self, seller: &Seller, more: Value) -> String {
         let credential = json!({"type": "AWS_INTEGRATION", "destination": "AWS", "name": "own role"});
         let credential = seller.post("integrationcredentials", &credential).await.unwrap();
-        let mut data = json!({"splitUsageLineItems": "ITEM_PER_BILL", "marketplaceBillDimension": super::DIMENSION});
+        let mut data = json!({"splitUsageLineItems": "ITEM_PER_BILL", "marketplaceBillDimension": DIMENSION});
         data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let configuration = json!({
             "entityType": "Bill", "destination": "AWS", "name": "AWS Marketplace",
@@ -226,14 +237,33 @@ pub fn closed_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// An HTTP server that answers every request alike, and closes the connection. Nothing to answer: it closes it at once.
+/// An HTTP server that answers each request at once, and closes the connection. Nothing to answer: it only closes it.
 pub struct Server {
     pub address: String,
     requests: Arc<AtomicUsize>,
 }
 
 impl Server {
+    /// Every request alike.
     pub async fn answering(answer: &'static str) -> Server {
+        Server::start(move |_| answer.to_owned()).await
+    }
+
+    /// Each request with the JSON of what is asked: a path below the organization, with its query.
+    pub async fn serving(serve: impl Fn(&str) -> Value + Send + 'static) -> Server {
+        Server::start(move |request| {
+            // GET /organizations/ORG/PATH HTTP/1.1
+            let target = request.split(' ').nth(1).unwrap_or_default();
+            let body = serve(target.splitn(4, '/').nth(3).unwrap_or_default()).to_string();
+            format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        })
+        .await
+    }
+
+    async fn start(answer: impl Fn(&str) -> String + Send + 'static) -> Server {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(AtomicUsize::new(0));
@@ -244,6 +274,7 @@ impl Server {
                 let mut request = [0; 8_192];
                 let read = stream.read(&mut request).await.unwrap_or_default();
                 counter.fetch_add(usize::from(read > 0), Ordering::SeqCst);
+                let answer = answer(&String::from_utf8_lossy(&request[..read]));
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
