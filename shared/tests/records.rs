@@ -19,7 +19,10 @@ use outbill::{
         mail::Mailed,
         table::{PageRequest, StoreError},
     },
-    values::ids::{BillId, OrganizationId, RunId},
+    values::{
+        bill::BillReference,
+        ids::{BillId, OrganizationId, RunId},
+    },
 };
 use serde_json::{Value, json};
 use support::{DEAD, world};
@@ -130,7 +133,9 @@ async fn the_newest_run_waits() {
     let run = |id: &str| RunId::new(id).unwrap();
     const WHAT: &str = "MAPPING#Account#a1";
     let put = async |bill: &BillId, id: &str, head: &str| {
-        store.put(&organization(), WHAT, bill, &run(id), head).await.unwrap();
+        let (organization, bill) = (organization(), bill.clone());
+        let bill = BillReference { organization, bill };
+        store.put(&bill, WHAT, &run(id), head).await.unwrap();
     };
     put(&bill, "r1", "0001").await;
     put(&bill, "r3", "0003").await;

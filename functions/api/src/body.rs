@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::{BODY_BYTES_MAX, call::Call, error::ApiError};
 
+/// The most characters of a name, and of an id that is only kept: both are shown in lists.
+const SHORT_CHARACTERS_MAX: usize = 200;
+
 /// The body's bytes; 413 above the limit.
 pub(crate) struct Raw(pub(crate) Bytes);
 
@@ -146,6 +149,15 @@ impl Fields {
                 None
             }
         }
+    }
+
+    /// A text that may be given, of at most 200 characters.
+    pub(crate) fn short(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name)?;
+        if text.chars().count() > SHORT_CHARACTERS_MAX {
+            self.refuse(name, &format!("give at most {SHORT_CHARACTERS_MAX} characters"));
+        }
+        Some(text)
     }
 
     /// A text that has to be given; the empty one stands for it where it is not.

@@ -9,7 +9,7 @@ use outbill::{
         access::Permission,
         configurations::Changed,
         freeze::{Look, Standing},
-        table::PageRequest,
+        table::{PageRequest, StoreError},
     },
     values::{
         configuration::{Audit, DestinationKind, ENTITY_TYPES, IntegrationConfiguration},
@@ -41,6 +41,9 @@ const FIELDS: &[&str] = &[
     "name",
     "version",
 ];
+
+/// The setting that names a credential of its own for reading CloudTrail.
+const CLOUDTRAIL_CREDENTIAL: &str = "awsMarketplaceCloudtrailCredentialsId";
 
 pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::ConfigRetrieve)?;
@@ -117,7 +120,9 @@ pub(crate) async fn create(call: Call, Body(body): Body) -> Result<Json<Value>, 
     let request = Request::read(&call, fields).await?;
     let made = request.configuration(&call, id, 1, Audit::new(call.now, &call.by));
     request.keep_new_credential(&call).await?;
-    call.outbill.configurations.create(&made).await?;
+    if let Err(error) = call.outbill.configurations.create(&made).await {
+        return Err(request.not_stored(&call, error).await);
+    }
     Ok(Json(with_external_id(show(&made), &request)))
 }
 
@@ -132,17 +137,23 @@ pub(crate) async fn update(
     let stored = stored(&call, &id).await?;
     let request = Request::read(&call, fields).await?;
     if stored.version != version {
+        configuration_changed(&call, &stored.id).await?;
         return Err(version_mismatch(version, stored.version));
     }
     request.keep_new_credential(&call).await?;
     let changed = request.configuration(&call, stored.id, version, stored.audit);
-    match call.outbill.configurations.update(&changed, call.now, &call.by).await? {
+    let updated = match call.outbill.configurations.update(&changed, call.now, &call.by).await {
+        Ok(updated) => updated,
+        Err(error) => return Err(request.not_stored(&call, error).await),
+    };
+    match updated {
         Changed::Done(updated) => {
-            requeue::after_configuration(&call.outbill, &call.organization, &updated.id).await?;
+            configuration_changed(&call, &updated.id).await?;
             Ok(Json(with_external_id(show(&updated), &request)))
         }
         Changed::Version(stored) => {
             request.forget_new_credential(&call).await?;
+            configuration_changed(&call, &changed.id).await?;
             Err(version_mismatch(version, stored))
         }
         Changed::Missing => {
@@ -150,6 +161,12 @@ pub(crate) async fn update(
             Err(missing(&id))
         }
     }
+}
+
+/// What follows from a configuration that was changed or enabled; also from the repeat of such a call, which may be refused, because
+/// the first may have ended before this.
+pub(crate) async fn configuration_changed(call: &Call, id: &ConfigurationId) -> Result<(), StoreError> {
+    requeue::after_configuration(&call.outbill, &call.organization, id).await
 }
 
 pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
@@ -164,6 +181,7 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
         )));
     }
     let deleted = call.outbill.configurations.delete(&call.organization, &id).await?;
+    requeue::after_end_of_configuration(&call.outbill, &call.organization, &id).await?;
     deleted.as_ref().map(show).map(Json).ok_or_else(|| missing(id.as_str()))
 }
 
@@ -172,7 +190,7 @@ pub(crate) async fn enable(call: Call, Path((_, id)): Path<(String, String)>) ->
     let id = ConfigurationId::new(&*id).map_err(|_| missing(&id))?;
     let enabled = call.outbill.configurations.enable(&call.organization, &id).await?;
     let enabled = enabled.ok_or_else(|| missing(id.as_str()))?;
-    requeue::after_configuration(&call.outbill, &call.organization, &id).await?;
+    configuration_changed(&call, &id).await?;
     Ok(Json(show(&enabled)))
 }
 
@@ -195,7 +213,7 @@ pub(crate) async fn exists(call: &Call, id: &ConfigurationId) -> Result<bool, Ap
     Ok(call.outbill.configurations.get(&call.organization, id).await?.is_some())
 }
 
-/// The configurations that use a credential.
+/// The configurations that use a credential, to send with or to read CloudTrail with.
 pub(crate) async fn using(call: &Call, id: &CredentialId) -> Result<Vec<IntegrationConfiguration>, ApiError> {
     let mut found = Vec::new();
     let mut request = PageRequest {
@@ -203,7 +221,10 @@ pub(crate) async fn using(call: &Call, id: &CredentialId) -> Result<Vec<Integrat
         after: None,
     };
     loop {
-        let uses = |configuration: &IntegrationConfiguration| configuration.credential.as_ref() == Some(id);
+        let uses = |configuration: &IntegrationConfiguration| {
+            configuration.credential.as_ref() == Some(id)
+                || reads_cloudtrail_with(&configuration.config_data).as_ref() == Some(id)
+        };
         let page = call
             .outbill
             .configurations
@@ -215,6 +236,11 @@ pub(crate) async fn using(call: &Call, id: &CredentialId) -> Result<Vec<Integrat
             None => return Ok(found),
         }
     }
+}
+
+/// The credential that a setting names for CloudTrail. It counts while CloudTrail is not checked, too: the checks can be switched on.
+fn reads_cloudtrail_with(settings: &Map<String, Value>) -> Option<CredentialId> {
+    CredentialId::new(settings.get(CLOUDTRAIL_CREDENTIAL)?.as_str()?).ok()
 }
 
 /// A request that was read and found good.
@@ -270,12 +296,20 @@ impl Request {
                 &format!("there is no integration credential {id}; create it first"),
             );
         }
+        if let Some(id) = reads_cloudtrail_with(&config_data)
+            && call.outbill.credentials.get(&call.organization, &id).await?.is_none()
+        {
+            fields.refuse(
+                &format!("configData.{CLOUDTRAIL_CREDENTIAL}"),
+                &format!("there is no integration credential {id}; create it first"),
+            );
+        }
         let request = Request {
-            name: fields.text("name"),
+            name: fields.short("name"),
             entity_type: known.map_or_else(String::new, |known| (*known).to_owned()),
-            entity_id: fields.text("entityId"),
+            entity_id: fields.short("entityId"),
             destination,
-            destination_id: fields.text("destinationId"),
+            destination_id: fields.short("destinationId"),
             credential: new_credential.as_ref().map(|made| made.id.clone()).or(credential),
             config_data,
             new_credential,
@@ -320,7 +354,21 @@ impl Request {
         }
     }
 
-    /// Somebody else's change came first: nobody will ever use the credential that was made for this one.
+    /// The answer where the configuration was not stored. One that is too large is nowhere. Of a table that did not answer nobody knows: the
+    /// configuration may be there, and it needs its credential.
+    async fn not_stored(&self, call: &Call, error: StoreError) -> ApiError {
+        match error {
+            StoreError::TooLarge { .. } => match self.forget_new_credential(call).await {
+                Ok(()) => ApiError::bad_request(format!("configData: {error}; leave something out")),
+                Err(error) => error,
+            },
+            StoreError::Unavailable { .. } | StoreError::Contended { .. } | StoreError::Corrupt { .. } => {
+                ApiError::from(error)
+            }
+        }
+    }
+
+    /// The change did not happen: nobody will ever use the credential that was made for it.
     async fn forget_new_credential(&self, call: &Call) -> Result<(), ApiError> {
         if let Some(made) = &self.new_credential {
             call.outbill.credentials.delete(&call.organization, &made.id).await?;

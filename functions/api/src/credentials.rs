@@ -5,10 +5,14 @@
 
 use axum::{Json, extract::Path};
 use outbill::{
-    effects::{access::Permission, configurations::Changed, destinations::aws_marketplace::check::Outcome},
+    effects::{
+        access::Permission, configurations::Changed, destinations::aws_marketplace::check::Outcome, ledger::Open,
+        table::PageRequest,
+    },
     values::{
         configuration::{Audit, DestinationKind},
         credential::{AWS_INTEGRATION, AwsRole, IntegrationCredential},
+        entry::EntryState,
         ids::CredentialId,
     },
 };
@@ -22,7 +26,6 @@ use crate::{
     error::ApiError,
     page::{self, PAGE_MAX},
     query::Query,
-    requeue,
 };
 
 const FIELDS: &[&str] = &[
@@ -69,22 +72,33 @@ pub(crate) async fn update(
     let changed = read(&mut fields, stored.id, &call, version, stored.audit);
     fields.done()?;
     if stored.version != version {
+        credential_changed(&call, &changed.id).await?;
         return Err(version_mismatch(version, stored.version));
     }
     let updated = match call.outbill.credentials.update(&changed, call.now, &call.by).await? {
         Changed::Done(updated) => updated,
-        Changed::Version(stored) => return Err(version_mismatch(version, stored)),
+        Changed::Version(stored) => {
+            credential_changed(&call, &changed.id).await?;
+            return Err(version_mismatch(version, stored));
+        }
         Changed::Missing => return Err(missing(&id)),
     };
-    for configuration in configurations::using(&call, &updated.id).await? {
-        requeue::after_configuration(&call.outbill, &call.organization, &configuration.id).await?;
-    }
+    credential_changed(&call, &updated.id).await?;
     let has_new_role = stored.aws.is_none() && updated.aws.is_some();
     Ok(Json(if has_new_role {
         show_new(&updated)
     } else {
         show(&updated)
     }))
+}
+
+/// What follows from a credential that was changed; also from the repeat of such a call, which is refused, because the first may have ended
+/// before this.
+async fn credential_changed(call: &Call, id: &CredentialId) -> Result<(), ApiError> {
+    for configuration in configurations::using(call, id).await? {
+        configurations::configuration_changed(call, &configuration.id).await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
@@ -101,8 +115,36 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
             configurations::some_of(names)
         )));
     }
+    let unsent = unsent(&call, &stored.id).await?;
+    if unsent > 0 {
+        return Err(ApiError::bad_request(format!(
+            "{unsent} entries and usage keys are still to be sent with the credential, as `pending` lists them; nothing was deleted: try again \
+             when they are sent, which takes an hour, and a day at most"
+        )));
+    }
     let deleted = call.outbill.credentials.delete(&call.organization, &stored.id).await?;
     deleted.as_ref().map(show).map(Json).ok_or_else(|| missing(&id))
+}
+
+/// What is still to be sent with a credential: of configurations that are gone, or that were connected to another one since.
+async fn unsent(call: &Call, id: &CredentialId) -> Result<usize, ApiError> {
+    let needs = |open: &&Open| match open {
+        Open::Entry(entry) => entry.state == EntryState::Pending && entry.origin.connection.credential == *id,
+        Open::Key(key) => key.is_claimable() && key.origin.connection.credential == *id,
+    };
+    let mut page = PageRequest {
+        size: PAGE_MAX,
+        after: None,
+    };
+    let mut unsent: usize = 0;
+    loop {
+        let open = call.outbill.ledger.open(&call.organization, &page).await?;
+        unsent = unsent.saturating_add(open.items.iter().filter(needs).count());
+        match open.next {
+            Some(after) => page.after = Some(after),
+            None => return Ok(unsent),
+        }
+    }
 }
 
 /// Tries a credential and says in words what is missing; always 200 where it could be tried.
@@ -170,7 +212,7 @@ fn read(fields: &mut Fields, id: CredentialId, call: &Call, version: i64, audit:
         version,
         credential_type,
         destination: destination.unwrap_or(DestinationKind::Aws),
-        name: fields.text("name"),
+        name: fields.short("name"),
         aws,
         audit,
     }

@@ -176,7 +176,10 @@ async fn copy(call: &Call, given: &Map<String, Value>) -> Result<Copied, ApiErro
             mapping_changed(call, &made.m3ter_entity, &made.m3ter_id).await?;
             Ok(Copied::Created)
         }
-        Stored::Exists(existing) if existing.external_id == mapping.external_id => Ok(Copied::Unchanged),
+        Stored::Exists(existing) if existing.external_id == mapping.external_id => {
+            mapping_changed(call, &existing.m3ter_entity, &existing.m3ter_id).await?;
+            Ok(Copied::Unchanged)
+        }
         Stored::Exists(existing) => {
             let reason = format!(
                 "{} {} is mapped to {} here and to {} in m3ter; the one here stays. Change it, or delete it and import again",

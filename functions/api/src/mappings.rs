@@ -91,9 +91,9 @@ pub(crate) async fn create(call: Call, Body(body): Body) -> Result<Json<Value>, 
     fields.no_version();
     let id = call.outbill.ids.text(call.now);
     let made = read(&call, fields, id, 1, Audit::new(call.now, &call.by)).await?;
-    let made = kept(call.outbill.mappings.create(&made).await?, &made)?;
+    let stored = call.outbill.mappings.create(&made).await?;
     mapping_changed(&call, &made.m3ter_entity, &made.m3ter_id).await?;
-    Ok(Json(show(&made)))
+    Ok(Json(show(&kept(stored, &made)?)))
 }
 
 pub(crate) async fn update(
@@ -106,15 +106,12 @@ pub(crate) async fn update(
     let version = fields.version();
     let before = stored(&call, &id).await?;
     let changed = read(&call, fields, before.id, version, before.audit).await?;
-    let updated = kept(
-        call.outbill.mappings.update(&changed, call.now, &call.by).await?,
-        &changed,
-    )?;
+    let stored = call.outbill.mappings.update(&changed, call.now, &call.by).await?;
     mapping_changed(&call, &before.m3ter_entity, &before.m3ter_id).await?;
-    if (&before.m3ter_entity, &before.m3ter_id) != (&updated.m3ter_entity, &updated.m3ter_id) {
-        mapping_changed(&call, &updated.m3ter_entity, &updated.m3ter_id).await?;
+    if (&before.m3ter_entity, &before.m3ter_id) != (&changed.m3ter_entity, &changed.m3ter_id) {
+        mapping_changed(&call, &changed.m3ter_entity, &changed.m3ter_id).await?;
     }
-    Ok(Json(show(&updated)))
+    Ok(Json(show(&kept(stored, &changed)?)))
 }
 
 pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
@@ -125,7 +122,8 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
     Ok(Json(show(&deleted)))
 }
 
-/// What follows from a mapping that was made, changed or taken away.
+/// What follows from a mapping that was made, changed or taken away; also from the repeat of such a call, which may be refused, because the first
+/// may have ended before this.
 pub(crate) async fn mapping_changed(call: &Call, entity: &str, m3ter_id: &str) -> Result<(), StoreError> {
     requeue::after_mapping(&call.outbill, &call.organization, entity, m3ter_id).await
 }

@@ -82,7 +82,11 @@ fn hinted(organization: &OrganizationId, notification: &Value) -> Result<Option<
     if !name.starts_with(BILL_EVENTS) {
         return Ok(None);
     }
-    let side = |side: &str| notification.pointer(&format!("/m3terEvent/eventData/{side}"));
+    let side = |side: &str| {
+        let dto = notification.pointer(&format!("/m3terEvent/eventData/{side}"));
+        // A bill that is gone may have a newDto of null.
+        dto.filter(|dto| !dto.is_null())
+    };
     let bill = side("newDto").or(side("oldDto")).unwrap_or(&Value::Null);
     let other = bill.get("orgId").and_then(Value::as_str);
     if other.is_some_and(|other| other != organization.as_str()) {

@@ -22,7 +22,8 @@ pub(crate) const PAGE_MAX: usize = 50;
 /// m3ter's longest `billId`.
 pub(crate) const BILL_ID_CHARACTERS_MAX: usize = 50;
 
-/// Bills that were metered, newest first. A bill whose usage AWS has not accepted yet has an empty `reportedUsage`.
+/// Bills that were metered, newest first. A bill whose usage AWS has not accepted yet has an empty `reportedUsage`. A page ends before it is too
+/// large for an answer; a bill that alone is larger stays whole.
 pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::MarketplaceUsageRetrieve)?;
     let request = page::request(&query, PAGE_MAX)?;

@@ -133,7 +133,7 @@ async fn configurations_are_created_changed_and_deleted() {
     assert!(changed.get("name").is_none());
     assert_eq!(
         api.queued(),
-        [json!({"orgId": ORGANIZATION, "integrationRunId": "r1", "replay": true})]
+        [json!({"orgId": ORGANIZATION, "integrationRunId": "r1", "billId": "b1", "replay": true})]
     );
     api.bad(400, &["version: 1", "stored version is 2"], "PUT", &path, change)
         .await;
@@ -286,7 +286,7 @@ async fn mappings_are_created_found_changed_and_deleted() {
     );
     assert_eq!(
         api.queued(),
-        [json!({"orgId": ORGANIZATION, "integrationRunId": "r1", "replay": true})]
+        [json!({"orgId": ORGANIZATION, "integrationRunId": "r1", "billId": "b1", "replay": true})]
     );
     let id = made["id"].as_str().unwrap();
     let again = with(account.clone(), json!({"externalId": "999999999999"}));

@@ -225,3 +225,66 @@ async fn of_many_changes_at_once_one_wins() {
         assert_eq!(api.good("GET", &path, Value::Null).await, without(won[0].clone(), &[]));
     }
 }
+
+#[tokio::test]
+async fn the_credential_that_reads_cloudtrail_is_there_and_stays() {
+    let api = api().await;
+    const FIELD: &str = "configData.awsMarketplaceCloudtrailCredentialsId: there is no integration credential";
+    let reading = |id: &Value| {
+        let settings = json!({"splitUsageLineItems": "ITEM_PER_PRODUCT", "awsMarketplaceCloudtrailCredentialsId": id});
+        with(configuration(), json!({"configData": settings}))
+    };
+    let mistyped = reading(&json!("none"));
+    api.bad(400, &[FIELD, "none"], "POST", "integrationconfigs", mistyped.clone())
+        .await;
+    let credential = json!({"type": "AWS_INTEGRATION", "destination": "aws"});
+    let credential = api.good("POST", "integrationcredentials", credential).await;
+    let made = api.good("POST", "integrationconfigs", reading(&credential["id"])).await;
+    let path = format!("integrationconfigs/{}", made["id"].as_str().unwrap());
+    api.bad(
+        400,
+        &[FIELD, "none"],
+        "PUT",
+        &path,
+        with(mistyped, json!({"version": 1})),
+    )
+    .await;
+    let credential_path = format!("integrationcredentials/{}", credential["id"].as_str().unwrap());
+    let hints = ["is used by", made["id"].as_str().unwrap()];
+    api.bad(400, &hints, "DELETE", &credential_path, Value::Null).await;
+    api.good("DELETE", &path, Value::Null).await;
+    api.good("DELETE", &credential_path, Value::Null).await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_too_large_leaves_no_credential() {
+    let api = api().await;
+    let made = api.good("POST", "integrationconfigs", configuration()).await;
+    let path = format!("integrationconfigs/{}", made["id"].as_str().unwrap());
+    let role = json!({"type": "AWS_INTEGRATION", "accountId": "123456789012", "roleName": "Metering"});
+    let refused = async |change: Value, hint: &str| {
+        let body = with(with(configuration(), json!({"credentials": role})), change);
+        api.bad(400, &[hint], "POST", "integrationconfigs", body.clone()).await;
+        api.bad(400, &[hint], "PUT", &path, with(body, json!({"version": 1})))
+            .await;
+        let credentials = api.good("GET", "integrationcredentials", Value::Null).await;
+        assert_eq!(credentials, json!({"data": []}), "{hint}");
+    };
+    for field in ["name", "entityId", "destinationId"] {
+        let hint = format!("{field}: give at most 200 characters");
+        refused(json!({field: "ö".repeat(201)}), &hint).await;
+        refused(json!({field: "x".repeat(500_000)}), &hint).await;
+    }
+    let named = with(role.clone(), json!({"name": "x".repeat(201)}));
+    refused(
+        json!({"credentials": named}),
+        "credentials.name: give at most 200 characters",
+    )
+    .await;
+    let accounts: Vec<String> = (0..4_900).map(|number| format!("{number:0>100}")).collect();
+    let settings = json!({"splitUsageLineItems": "ITEM_PER_PRODUCT", "accountIds": accounts});
+    refused(json!({"configData": settings}), "configData: a row has").await;
+    assert_eq!(api.good("GET", &path, Value::Null).await, made);
+    let longest = with(configuration(), json!({"name": "ö".repeat(200), "version": 1}));
+    api.good("PUT", &path, longest).await;
+}

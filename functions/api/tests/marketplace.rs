@@ -152,3 +152,26 @@ async fn only_post_notifies_and_a_large_body_is_refused_after_the_key() {
     assert_eq!(status, 400, "{answer}");
     assert!(answer["message"].as_str().unwrap().contains("column 2"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_bill_that_is_gone_is_named_by_what_it_was() {
+    let api = api().await;
+    let secret = json!({"secretSha256": [hash("key")]}).to_string();
+    let secrets = &api.world.outbill.secrets;
+    secrets.put(&format!("{ORGANIZATION}/webhook"), &secret).await.unwrap();
+    for documents in [
+        json!({"oldDto": {"id": "b1"}}),
+        json!({"newDto": null, "oldDto": {"id": "b1"}}),
+        json!({"newDto": {"id": "b1"}, "oldDto": null}),
+    ] {
+        let event = json!({"eventName": "billing.bill.deleted", "m3terEvent": {"eventData": documents}});
+        let request = Request::post(format!("/organizations/{ORGANIZATION}/m3ter/events/key"));
+        let (status, answer) = api.send(request.body(Body::from(event.to_string())).unwrap()).await;
+        assert_eq!(status.as_u16(), 200, "{event} {answer}");
+        assert_eq!(
+            api.queued(),
+            [json!({"orgId": ORGANIZATION, "billId": "b1"})],
+            "{event}"
+        );
+    }
+}

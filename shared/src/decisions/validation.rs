@@ -163,6 +163,14 @@ impl Invalid {
         })
     }
 
+    /// The configurations that own the bill.
+    pub fn owners(&self) -> impl Iterator<Item = &ConfigurationId> {
+        self.culprits.iter().filter_map(|culprit| match culprit {
+            Culprit::OwnedByConfiguration { owner } => Some(owner),
+            _ => None,
+        })
+    }
+
     /// The culprits without amounts: the same as long as the same is wrong.
     pub fn cause(&self) -> String {
         let cause = |culprit: &Culprit| match culprit {

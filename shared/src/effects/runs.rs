@@ -10,7 +10,7 @@ use super::{
     row::{Item, Row, RowBuilder, key_part, number},
     table::{
         DESTINATION_INDEX, ENTITY_INDEX, EXPIRES_AT, Order, Page, PageRequest, ROW_TEXT_BYTES_MAX, Rows, SK,
-        StoreError, Table,
+        StoreError, Table, row_key,
     },
 };
 use crate::{
@@ -109,6 +109,16 @@ impl Runs {
             .as_ref()
             .map(read)
             .transpose()
+    }
+
+    /// Several, as they are now, none named twice. One that is not there is left out.
+    pub async fn get_all<'a>(
+        &self,
+        names: impl IntoIterator<Item = (&'a OrganizationId, &'a RunId)>,
+    ) -> Result<Vec<IntegrationRun>, StoreError> {
+        let keys = names.into_iter();
+        let keys = keys.map(|(organization, id)| row_key(&partition(organization), id.as_str()));
+        self.table.get_all(keys.collect()).await?.iter().map(read).collect()
     }
 
     /// A page of the runs of one entity. From an index: a run of this moment may not be there yet.

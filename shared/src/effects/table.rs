@@ -13,8 +13,9 @@ use aws_sdk_dynamodb::{
         transact_write_items::TransactWriteItemsError,
     },
     types::{
-        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-        ProjectionType, PutRequest, ScalarAttributeType, TransactWriteItem, WriteRequest,
+        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        KeysAndAttributes, Projection, ProjectionType, PutRequest, ScalarAttributeType, TransactWriteItem,
+        WriteRequest,
     },
 };
 
@@ -44,6 +45,11 @@ const ITEM_BYTES_MAX: usize = 400 * 1024;
 pub const ROW_TEXT_BYTES_MAX: usize = 300 * 1024;
 /// Rows looked at for one page. A filter that few rows pass gives a short page and a way to go on, not a long wait.
 const ROWS_PER_PAGE_MAX: usize = 2_000;
+/// The same for a page that has nothing yet: m3ter's SDKs take an empty page for the end of the list, whatever its token says.
+const ROWS_PER_EMPTY_PAGE_MAX: usize = 50_000;
+//= https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+//# a single operation can retrieve up to 16 MB of data, which can contain as many as 100 items
+const BATCH_GET_ITEMS_MAX: usize = 100;
 /// Rows asked for at once.
 const ROWS_PER_QUERY_MAX: i32 = 200;
 /// Times a transaction is tried while others write the same rows.
@@ -184,6 +190,26 @@ impl Table {
         Ok(answer.item)
     }
 
+    /// Rows by their keys, none twice, as they are now. What is not there is left out.
+    pub(crate) async fn get_all(&self, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
+        let mut found = Vec::new();
+        let mut waiting = keys;
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(waiting.len().min(BATCH_GET_ITEMS_MAX));
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(waiting))
+                .consistent_read(true)
+                .build();
+            let wanted = wanted.map_err(|error| StoreError::other("DynamoDB BatchGetItem", error))?;
+            let request = self.client.batch_get_item().request_items(&self.name, wanted);
+            let answer = request.send().await.map_err(unavailable("DynamoDB BatchGetItem"))?;
+            found.extend(answer.responses.unwrap_or_default().into_values().flatten());
+            let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values();
+            waiting = unprocessed.flat_map(|keys| keys.keys).chain(rest).collect();
+        }
+        Ok(found)
+    }
+
     /// Writes a row, whatever was there.
     pub(crate) async fn put(&self, item: Item) -> Result<(), StoreError> {
         check_size(&item)?;
@@ -310,7 +336,11 @@ impl Table {
                 rows_seen += 1;
             }
             after = answer.last_evaluated_key.as_ref().and_then(sort_key);
-            if after.is_none() || rows_seen >= ROWS_PER_PAGE_MAX {
+            let rows_max = match kept.is_empty() {
+                true => ROWS_PER_EMPTY_PAGE_MAX,
+                false => ROWS_PER_PAGE_MAX,
+            };
+            if after.is_none() || rows_seen >= rows_max {
                 return Ok(Page {
                     items: kept,
                     next: after,
@@ -406,6 +436,11 @@ fn cancellation<R>(
         Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => Some(canceled.cancellation_reasons()),
         _ => None,
     }
+}
+
+/// A row's key.
+pub(crate) fn row_key(pk: &str, sk: &str) -> Item {
+    Item::from([(PK.to_owned(), text(pk)), (SK.to_owned(), text(sk))])
 }
 
 /// Whether a conditional write happened: a condition that failed is an answer.

@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::ledger::{USAGE_PREFIX, bill_partition, bills_partition};
 use super::row::{Item, Row};
-use super::table::{Order, Page, PageRequest, Rows, StoreError, Table};
+use super::table::{Order, Page, PageRequest, Rows, SK, StoreError, Table};
 use crate::values::amount::Units;
 use crate::values::bill::BillReference;
 use crate::values::hour::Hour;
@@ -14,6 +14,13 @@ use crate::values::ids::{AccountId, BillId, OrganizationId};
 
 /// Bills of a page that are read at once.
 const AT_ONCE_MAX: usize = 16;
+
+//= https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+//# Invocation payload (request and response): 6 MB each for synchronous
+/// What a page may hold as JSON, which is escaped once more on its way out of Lambda. A bill that alone has more is a page of its own.
+const PAGE_TEXT_BYTES_MAX: usize = 4_000_000;
+/// The longest text of an hour: `"2025-06-10T10:00:00Z":-9223372036854775808,`.
+const HOUR_TEXT_BYTES: usize = 44;
 
 /// Units by dimension (`<productCode>-<dimension>`) and hour.
 pub type ReportedUsage = BTreeMap<String, BTreeMap<Hour, Units>>;
@@ -24,6 +31,16 @@ pub struct BillUsage {
     pub bill: BillId,
     pub account: AccountId,
     pub reported: ReportedUsage,
+}
+
+impl BillUsage {
+    /// How long it is as JSON, at most and without what every bill has.
+    fn text_bytes(&self) -> usize {
+        let of_dimensions = self.reported.iter();
+        of_dimensions
+            .map(|(dimension, hours)| dimension.len() + hours.len() * HOUR_TEXT_BYTES)
+            .sum()
+    }
 }
 
 /// Which bills are wanted.
@@ -41,6 +58,8 @@ pub struct Usage(Table);
 
 /// A bill that was metered, as the list has it.
 struct Listed {
+    /// Where it is in the list.
+    place: String,
     bill: BillReference,
     account: AccountId,
 }
@@ -51,7 +70,8 @@ impl Usage {
         Usage(table)
     }
 
-    /// A page of bills that were metered, newest first, each with all that AWS accepted for it.
+    /// A page of bills that were metered, newest first, each with all that AWS accepted for it. It has fewer than were asked for where their text
+    /// would not fit into an answer.
     pub async fn page(
         &self,
         organization: &OrganizationId,
@@ -71,17 +91,31 @@ impl Usage {
             }
             None => self.list(organization, filter, page).await?,
         };
-        let reports = listed.items.into_iter().map(|Listed { bill, account }| async move {
-            let reported = self.reported(&bill).await?;
-            Ok::<_, StoreError>(BillUsage {
-                bill: bill.bill,
-                account,
-                reported,
-            })
-        });
+        let reports = listed
+            .items
+            .into_iter()
+            .map(|Listed { place, bill, account }| async move {
+                let reported = self.reported(&bill).await?;
+                let usage = BillUsage {
+                    bill: bill.bill,
+                    account,
+                    reported,
+                };
+                Ok::<_, StoreError>((place, usage))
+            });
         let reports: Vec<_> = reports.collect();
+        let mut reports = stream::iter(reports).buffered(AT_ONCE_MAX);
+        let (mut items, mut bytes, mut last) = (Vec::new(), 0, None);
+        while let Some((place, usage)) = reports.try_next().await? {
+            bytes += usage.text_bytes();
+            if bytes > PAGE_TEXT_BYTES_MAX && !items.is_empty() {
+                return Ok(Page { items, next: last });
+            }
+            items.push(usage);
+            last = Some(place);
+        }
         Ok(Page {
-            items: stream::iter(reports).buffered(AT_ONCE_MAX).try_collect().await?,
+            items,
             next: listed.next,
         })
     }
@@ -152,7 +186,9 @@ fn read(item: &Item, bill: &BillReference, filter: &UsageFilter) -> Result<Optio
         .bill_start_date
         .as_deref()
         .is_none_or(|wanted| start_date == Some(wanted));
+    let place = row.text(SK)?.to_owned();
     Ok((account_fits && start_fits).then(|| Listed {
+        place,
         bill: bill.clone(),
         account,
     }))

@@ -3,11 +3,17 @@
 //! One row for each bill and thing: the run with the newest head waits, older ones have nothing left to send. The row is taken away only by
 //! whoever has queued that very run, so a newer run that starts to wait meanwhile is not lost.
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use super::{
     row::{Item, Row, RowBuilder, key_part, text},
     table::{SK, StoreError, Table},
 };
+use crate::values::bill::BillReference;
 use crate::values::ids::{BillId, OrganizationId, RunId};
+
+/// Runs whose wait is ended at once.
+const REMOVALS_AT_ONCE_MAX: usize = 16;
 
 /// The runs of all organizations that wait.
 #[derive(Debug, Clone)]
@@ -24,18 +30,29 @@ impl Waiting {
     }
 
     /// Lets a run wait for `what`, unless one with a newer head of the same bill does. Heads are compared as texts.
-    pub async fn put(
+    pub async fn put(&self, bill: &BillReference, what: &str, run: &RunId, head: &str) -> Result<(), StoreError> {
+        let condition = "attribute_not_exists(PK) OR head <= :head";
+        self.put_if(condition, bill, what, run, head).await
+    }
+
+    /// The same, unless one of the same head waits, too: for a run that may not be written yet, or never will be, if its worker dies, and where the
+    /// first of several goes on.
+    pub async fn put_first(&self, bill: &BillReference, what: &str, run: &RunId, head: &str) -> Result<(), StoreError> {
+        let condition = "attribute_not_exists(PK) OR head < :head";
+        self.put_if(condition, bill, what, run, head).await
+    }
+
+    async fn put_if(
         &self,
-        organization: &OrganizationId,
+        condition: &str,
+        bill: &BillReference,
         what: &str,
-        bill: &BillId,
         run: &RunId,
         head: &str,
     ) -> Result<(), StoreError> {
-        let row = RowBuilder::new(&partition(organization, what), bill.as_str())
+        let row = RowBuilder::new(&partition(&bill.organization, what), bill.bill.as_str())
             .text("run", run.as_str())
             .text("head", head);
-        let condition = "attribute_not_exists(PK) OR head <= :head";
         self.0.put_if(row.build(), condition, [(":head", text(head))]).await?;
         Ok(())
     }
@@ -73,6 +90,23 @@ impl Waiting {
             error.is_conditional_check_failed_exception()
         })?;
         Ok(())
+    }
+
+    /// Ends the wait of several runs. An error leaves some of them waiting.
+    pub async fn remove_all(
+        &self,
+        organization: &OrganizationId,
+        what: &str,
+        runs: &[(BillId, RunId)],
+    ) -> Result<(), StoreError> {
+        let removals = runs
+            .iter()
+            .map(|(bill, run)| self.remove(organization, what, bill, run));
+        let removals: Vec<_> = removals.collect();
+        stream::iter(removals)
+            .buffer_unordered(REMOVALS_AT_ONCE_MAX)
+            .try_collect()
+            .await
     }
 }
 

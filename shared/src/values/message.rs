@@ -108,11 +108,13 @@ impl Change {
     }
 }
 
-/// `{"orgId", "integrationRunId", "replay": true, "remap"?: true}`
+/// `{"orgId", "integrationRunId", "billId"?, "replay": true, "remap"?: true}`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     pub organization: OrganizationId,
     pub run: RunId,
+    /// The run's bill, if what it waited for has come: then the run may never have been written, because its worker died.
+    pub waited: Option<BillId>,
     pub mode: ReplayMode,
 }
 
@@ -337,9 +339,14 @@ fn replay(object: &Map<String, Value>) -> Result<Message, MessageError> {
         Some(_) => return Err(field("remap", "it must be true or false")),
     };
     let run = RunId::new(text(object, "integrationRunId")?).map_err(|error| field("integrationRunId", error))?;
+    let waited = match object.get("billId") {
+        None | Some(Value::Null) => None,
+        Some(_) => Some(BillId::new(text(object, "billId")?).map_err(|error| field("billId", error))?),
+    };
     Ok(Message::Replay(Replay {
         organization: organization(object)?,
         run,
+        waited,
         mode,
     }))
 }
@@ -430,9 +437,9 @@ pub fn flush_pages(keys: &[KeyHash], entries: &[(KeyHash, Hour)]) -> Vec<Value> 
     std::iter::from_fn(next).collect()
 }
 
-/// A replay as it lies on the queue.
-pub fn replay_of(organization: &OrganizationId, run: &RunId) -> Value {
-    serde_json::json!({ "orgId": organization, "integrationRunId": run, "replay": true })
+/// The replay of a run that waited, as it lies on the queue.
+pub fn replay_of(organization: &OrganizationId, run: &RunId, bill: &BillId) -> Value {
+    serde_json::json!({ "orgId": organization, "integrationRunId": run, "billId": bill, "replay": true })
 }
 
 #[cfg(test)]

@@ -64,6 +64,10 @@ fn every_kind_of_message_is_told_apart() {
         )
     });
     check(
+        r#"{"orgId":"o","integrationRunId":"r","billId":"b","replay":true}"#,
+        |message| matches!(message, Message::Replay(Replay { waited: Some(bill), .. }) if bill.as_str() == "b"),
+    );
+    check(
         r#"{"orgId":"o","integrationRunId":"r","replay":true,"remap":true}"#,
         |message| {
             matches!(

@@ -9,6 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use outbill::Outbill;
 use outbill::values::ids::OrganizationId;
+use sandbox::aws::Latency;
 use sandbox::laws::{KeyReport, Ledger, Rest};
 use sandbox::queues::QueueName;
 use sandbox::seller::{CallError, Seller};
@@ -45,25 +46,40 @@ impl Scene {
 
     /// The same at another time.
     pub async fn start_at(instant: &str) -> Scene {
-        Scene::open(at(instant), None, SignedDuration::ZERO).await
+        Scene::open(Options::for_tests(), at(instant), SignedDuration::ZERO).await
     }
 
     /// The same with a folder that keeps everything.
     pub async fn start_in(folder: &Path) -> Scene {
-        Scene::open(at(MORNING), Some(folder), SignedDuration::ZERO).await
+        let options = Options {
+            data: Some(folder.to_owned()),
+            ..Options::for_tests()
+        };
+        Scene::open(options, at(MORNING), SignedDuration::ZERO).await
+    }
+
+    /// The same with a DynamoDB that takes its time.
+    pub async fn start_slow(dynamodb: Duration) -> Scene {
+        let (metering, others) = (Duration::ZERO, Duration::ZERO);
+        let mut options = Options::for_tests();
+        options.latency = Latency::Of {
+            dynamodb,
+            metering,
+            others,
+        };
+        Scene::open(options, at(MORNING), SignedDuration::ZERO).await
     }
 
     /// Workers whose clock is ahead of AWS's.
     pub async fn start_with_clock_ahead(instant: &str, ahead: SignedDuration) -> Scene {
-        Scene::open(at(instant), None, ahead).await
+        Scene::open(Options::for_tests(), at(instant), ahead).await
     }
 
-    async fn open(start_at: Timestamp, folder: Option<&Path>, ahead: SignedDuration) -> Scene {
+    async fn open(options: Options, start_at: Timestamp, ahead: SignedDuration) -> Scene {
         logs::listen();
         let options = Options {
             start_at: Some(start_at),
-            data: folder.map(Path::to_owned),
-            ..Options::for_tests()
+            ..options
         };
         let kept: Arc<OnceLock<(Surroundings, Dispatch)>> = Arc::default();
         let keep = Arc::clone(&kept);

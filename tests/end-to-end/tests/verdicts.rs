@@ -5,7 +5,7 @@ use end_to_end::{
     message, per_aggregation, per_bill, usage,
 };
 use jiff::SignedDuration;
-use sandbox::FaultKind;
+use sandbox::{Fault, FaultKind, Service};
 use serde_json::json;
 
 const NINE: &str = "2025-06-10T09";
@@ -529,6 +529,31 @@ async fn a_key_that_is_blocked_at_the_tick_is_freed_by_its_mapping_too() {
     scene.change_mapping(&mapping, ACME_AWS_ACCOUNT).await;
     scene.until("2025-06-10T12:02:00Z").await;
     scene.assert_billed(&[acme(TEN, 10_103), acme(TWELVE, 204)]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_blocked_in_the_name_of_a_run_that_was_never_written_is_freed_too() {
+    let mut scene = Scene::start().await;
+    scene.configuration = scene.configure(per_bill()).await;
+    let mapping = scene.map("Account", ACME, "Customer", ACME_AWS_ACCOUNT).await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    let no_run = Fault {
+        action: Some("BatchWriteItem".to_owned()),
+        ..Fault::new(Service::DynamoDb, FaultKind::Error, u32::MAX)
+    };
+    scene.sandbox.faults(vec![no_run]).unwrap();
+    let grown = message::updated(scene.organization(), &bill("june", ACME, 2).of("103.07"));
+    assert_eq!(scene.deliver([&grown]).await, [grown.to_string()]);
+    scene.heal();
+    assert_eq!(scene.runs("june").await.len(), 1);
+    scene.subscribed(ACME_AWS_ACCOUNT, false);
+    scene.until("2025-06-10T11:02:00Z").await;
+    scene.subscribed(ACME_AWS_ACCOUNT, true);
+    scene.change_mapping(&mapping, ACME_AWS_ACCOUNT).await;
+    scene.until("2025-06-10T12:02:00Z").await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme(TWELVE, 204)]);
+    assert_eq!(scene.dead_letters(), []);
     scene.end().await;
 }
 

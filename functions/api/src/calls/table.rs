@@ -380,7 +380,7 @@ fn marketplace() -> Vec<Operation> {
             "GetUsageReport",
             usage_report::list,
         )
-        .says("What AWS accepted: bill by bill, dimension by dimension, hour by hour.")
+        .says("What AWS accepted: bill by bill, dimension by dimension, hour by hour. A page ends at about 4 MB, with fewer bills than asked for; a bill that alone is larger stays whole.")
         .needs(MarketplaceUsageRetrieve)
         .asks(&[
             parameter("billStartDate", ParameterKind::Date, "Only bills that start on this date."),

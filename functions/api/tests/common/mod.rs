@@ -16,8 +16,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use outbill::{
-    effects::access::Permission,
-    values::ids::{BillId, OrganizationId, RunId},
+    effects::{access::Permission, ledger::Ledger},
+    values::{
+        bill::BillReference,
+        ids::{BillId, OrganizationId, RunId},
+    },
 };
 use serde_json::{Value, json};
 use support::{World, world};
@@ -42,7 +45,8 @@ pub fn organization() -> OrganizationId {
 }
 
 pub async fn api() -> Api {
-    let world = world().await;
+    let mut world = world().await;
+    world.outbill.ledger = Ledger::new(world.outbill.table.clone());
     let key = world
         .outbill
         .access
@@ -128,13 +132,9 @@ impl Api {
     }
 
     pub async fn wait_for(&self, what: &str, bill: &str, run: &str) {
-        let (bill, run) = (BillId::new(bill).unwrap(), RunId::new(run).unwrap());
-        self.world
-            .outbill
-            .waiting
-            .put(&organization(), what, &bill, &run, "1")
-            .await
-            .unwrap();
+        let (organization, bill) = (organization(), BillId::new(bill).unwrap());
+        let (bill, run) = (BillReference { organization, bill }, RunId::new(run).unwrap());
+        self.world.outbill.waiting.put(&bill, what, &run, "1").await.unwrap();
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Ledger, rows};
 use crate::decisions::amendment::Amended;
 use crate::effects::row::{Item, text};
 use crate::effects::store_error::unavailable;
-use crate::effects::table::{StoreError, Transacted, WORK_INDEX};
+use crate::effects::table::{StoreError, Transacted, WORK_INDEX, row_key};
 use crate::values::entry::{Entry, EntryState};
 use crate::values::hour::Hour;
 use crate::values::ids::OrganizationId;
@@ -49,9 +49,9 @@ impl Ledger {
     pub async fn entries(&self, names: &[(KeyHash, Hour)]) -> Result<BTreeMap<(KeyHash, Hour), Entry>, StoreError> {
         let wanted = names
             .iter()
-            .map(|(key, hour)| rows::key(&rows::key_partition(key), &rows::hour_row(*hour)));
+            .map(|(key, hour)| row_key(&rows::key_partition(key), &rows::hour_row(*hour)));
         let mut found = BTreeMap::new();
-        for item in self.get_all(wanted.collect()).await? {
+        for item in self.table.get_all(wanted.collect()).await? {
             let entry = rows::read_entry(item)?;
             found.insert((entry.key.hash(), entry.hour), entry);
         }

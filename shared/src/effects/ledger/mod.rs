@@ -24,13 +24,11 @@ mod resolve;
 mod rows;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_dynamodb::types::{KeysAndAttributes, TransactWriteItem};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 
-use super::row::Item;
-use super::store_error::unavailable;
-use super::table::{StoreError, Table, Transacted};
+use super::table::{StoreError, Table, Transacted, row_key};
 use crate::values::amount::{AmountError, Units};
 use crate::values::bill::BillReference;
 use crate::values::entry::{Entry, KeyState};
@@ -96,10 +94,6 @@ pub struct Ledger {
     table: Table,
 }
 
-//= https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
-//# a single operation can retrieve up to 16 MB of data, which can contain as many as 100 items
-const BATCH_GET_ITEMS_MAX: usize = 100;
-
 impl Ledger {
     pub fn new(table: Table) -> Ledger {
         Ledger { table }
@@ -115,8 +109,8 @@ impl Ledger {
     pub async fn manifests(&self, bills: &[&BillReference]) -> Result<Vec<Manifest>, StoreError> {
         let wanted = bills
             .iter()
-            .map(|bill| rows::key(&rows::bill_partition(bill), rows::MANIFEST));
-        let items = self.get_all(wanted.collect()).await?.into_iter();
+            .map(|bill| row_key(&rows::bill_partition(bill), rows::MANIFEST));
+        let items = self.table.get_all(wanted.collect()).await?.into_iter();
         items.map(|item| rows::read(item, rows::MANIFEST)).collect()
     }
 
@@ -145,10 +139,10 @@ impl Ledger {
         let bill_row = rows::bill_row(bill);
         let wanted = keys.iter().flat_map(|key| {
             let partition = rows::key_partition(key);
-            [rows::key(&partition, rows::STATE), rows::key(&partition, &bill_row)]
+            [row_key(&partition, rows::STATE), row_key(&partition, &bill_row)]
         });
         let mut found: BTreeMap<KeyHash, KeyRow> = keys.iter().map(|key| (key.clone(), KeyRow::default())).collect();
-        for item in self.get_all(wanted.collect()).await? {
+        for item in self.table.get_all(wanted.collect()).await? {
             let Some(row) = rows::partition_key(&item).and_then(|key| found.get_mut(&key)) else {
                 continue;
             };
@@ -159,6 +153,17 @@ impl Ledger {
             }
         }
         Ok(found)
+    }
+
+    /// The states of several keys; none of a key that nothing was ever counted on.
+    pub async fn states(&self, keys: &[KeyHash]) -> Result<BTreeMap<KeyHash, KeyState>, StoreError> {
+        let keys: BTreeSet<&KeyHash> = keys.iter().collect();
+        let wanted = keys
+            .into_iter()
+            .map(|key| row_key(&rows::key_partition(key), rows::STATE));
+        let states = self.table.get_all(wanted.collect()).await?.into_iter();
+        let named = |item| rows::read_state(item).map(|state: KeyState| (state.hash(), state));
+        states.map(named).collect()
     }
 
     /// The state of one key.
@@ -174,29 +179,6 @@ impl Ledger {
     pub async fn entry(&self, key: &KeyHash, hour: Hour) -> Result<Option<Entry>, StoreError> {
         let item = self.table.get(&rows::key_partition(key), &rows::hour_row(hour)).await?;
         item.map(rows::read_entry).transpose()
-    }
-
-    async fn get_all(&self, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
-        let mut found = Vec::new();
-        let mut waiting = keys;
-        while !waiting.is_empty() {
-            let rest = waiting.split_off(waiting.len().min(BATCH_GET_ITEMS_MAX));
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(waiting))
-                .consistent_read(true)
-                .build();
-            let wanted = wanted.map_err(|error| StoreError::other("DynamoDB BatchGetItem", error))?;
-            let request = self
-                .table
-                .client()
-                .batch_get_item()
-                .request_items(self.table.name(), wanted);
-            let answer = request.send().await.map_err(unavailable("DynamoDB BatchGetItem"))?;
-            found.extend(answer.responses.unwrap_or_default().into_values().flatten());
-            let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values();
-            waiting = unprocessed.flat_map(|keys| keys.keys).chain(rest).collect();
-        }
-        Ok(found)
     }
 
     async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {

@@ -71,7 +71,11 @@ impl Ledger {
             .filter(|item| rows::is_of(item, organization))
             .collect();
         let mut now = BTreeMap::new();
-        for item in self.get_all(listed.iter().filter_map(rows::own_key).collect()).await? {
+        for item in self
+            .table
+            .get_all(listed.iter().filter_map(rows::own_key).collect())
+            .await?
+        {
             let name = (rows::partition_key(&item), rows::row_hour(&item));
             now.extend(read(item)?.map(|open| (name, open)));
         }

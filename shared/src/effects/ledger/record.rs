@@ -29,7 +29,8 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    fn plain(entry: Entry) -> Recorded {
+    /// One from which nothing follows.
+    pub fn plain(entry: Entry) -> Recorded {
         Recorded {
             entry,
             follow_up: None,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::effects::row::{Item, Row, number, text};
-use crate::effects::table::{PK, SK, StoreError};
+use crate::effects::table::{PK, SK, StoreError, row_key};
 use crate::values::amount::Units;
 use crate::values::bill::BillReference;
 use crate::values::entry::{Entry, EntryState, KeyState, Resolution};
@@ -76,10 +76,6 @@ pub(super) fn held_shard(organization: &OrganizationId) -> String {
 /// The usage report's row of one entry under one bill.
 pub(crate) fn usage_row(dimension: &str, hour: Hour, key: &KeyHash) -> String {
     format!("{USAGE_PREFIX}{dimension}#{hour}#{key}")
-}
-
-pub(super) fn key(pk: &str, sk: &str) -> Item {
-    Item::from([(PK.to_owned(), text(pk)), (SK.to_owned(), text(sk))])
 }
 
 fn attribute<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
@@ -198,7 +194,7 @@ pub(super) fn work_position(item: &Item) -> Option<String> {
 
 pub(super) fn work_start(shard: &str, position: &str) -> Option<Item> {
     let mut parts = position.splitn(3, '|');
-    let mut start = key(parts.next()?, parts.next()?);
+    let mut start = row_key(parts.next()?, parts.next()?);
     start.insert(WORK_AT.to_owned(), text(parts.next()?));
     start.insert(WORK_SHARD.to_owned(), text(shard));
     Some(start)
@@ -206,7 +202,7 @@ pub(super) fn work_start(shard: &str, position: &str) -> Option<Item> {
 
 /// A row's own key.
 pub(super) fn own_key(item: &Item) -> Option<Item> {
-    Some(key(attribute(item, PK)?, attribute(item, SK)?))
+    Some(row_key(attribute(item, PK)?, attribute(item, SK)?))
 }
 
 /// An action of a transaction from its parts; the SDK's builders fail only where a required part is missing, and none is.
@@ -236,7 +232,7 @@ pub(super) fn put_manifest(manifest: &Manifest, table: &str) -> Result<TransactW
 /// The bill in the usage report's list, in the order in which bills were first metered.
 pub(super) fn list_bill(manifest: &Manifest, table: &str) -> Result<TransactWriteItem, StoreError> {
     let bill = &manifest.bill;
-    let mut row = key(
+    let mut row = row_key(
         &bills_partition(&bill.organization),
         &format!("{:.0}#{}", manifest.first_seen, bill.bill),
     );
@@ -254,7 +250,7 @@ pub(super) fn list_bill(manifest: &Manifest, table: &str) -> Result<TransactWrit
 pub(super) fn check_manifest(manifest: &Manifest, table: &str) -> Result<TransactWriteItem, StoreError> {
     let check = ConditionCheck::builder()
         .table_name(table)
-        .set_key(Some(key(&bill_partition(&manifest.bill), MANIFEST)))
+        .set_key(Some(row_key(&bill_partition(&manifest.bill), MANIFEST)))
         .condition_expression("revision = :revision")
         .expression_attribute_values(":revision", number(manifest.revision));
     action(check.build(), |builder, check| builder.condition_check(check))
@@ -294,7 +290,7 @@ pub(super) fn put_bill_units(
     after: Units,
     table: &str,
 ) -> Result<TransactWriteItem, StoreError> {
-    let mut row = self::key(&key_partition(key), &bill_row(bill));
+    let mut row = row_key(&key_partition(key), &bill_row(bill));
     row.insert("units".to_owned(), number(after));
     let put = Put::builder().table_name(table).set_item(Some(row));
     let put = match before {
@@ -343,7 +339,7 @@ pub(super) fn replace_entry(before: &Entry, after: &Entry, table: &str) -> Resul
 
 /// Where a leaving buyer's keys are found.
 pub(super) fn put_buyer(state: &KeyState, table: &str) -> Result<TransactWriteItem, StoreError> {
-    let mut row = key(
+    let mut row = row_key(
         &buyer_partition(state.key.buyer.customer()),
         &format!("{KEY_PREFIX}{}", state.hash()),
     );
@@ -363,7 +359,7 @@ pub(super) fn put_usage(
     table: &str,
 ) -> Result<TransactWriteItem, StoreError> {
     let dimension = format!("{}-{}", entry.origin.connection.product_code, entry.key.dimension);
-    let mut row = key(
+    let mut row = row_key(
         &bill_partition(bill),
         &usage_row(&dimension, entry.hour, &entry.key.hash()),
     );
@@ -397,7 +393,7 @@ pub(super) fn update_entry(update: &EntryUpdate<'_>, table: &str) -> Result<Tran
     ];
     let mut request = Update::builder()
         .table_name(table)
-        .set_key(Some(key(&key_partition(&entry.key.hash()), &hour_row(entry.hour))))
+        .set_key(Some(row_key(&key_partition(&entry.key.hash()), &hour_row(entry.hour))))
         .condition_expression(
             "#state = :known AND attemptsStarted = :knownStarted AND attemptsAnswered = :knownAnswered",
         )

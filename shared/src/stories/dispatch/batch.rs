@@ -10,10 +10,11 @@ use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::DispatchError;
+use super::awaited::Awaited;
 use crate::Outbill;
 use crate::decisions::claim::{ConnectionHealth, Reason};
 use crate::decisions::conclusion::Outcome;
-use crate::decisions::validation::Invalid;
+use crate::decisions::validation::EntityReference;
 use crate::effects::connections::Failing;
 use crate::effects::freeze::{Look, Standing};
 use crate::effects::ids::made_at;
@@ -40,11 +41,13 @@ pub(super) type Configurations = Arc<[Arc<IntegrationConfiguration>]>;
 /// The mappings of one thing, once they were read.
 type MappingsOf = Arc<OnceCell<Vec<ExternalMapping>>>;
 
-/// How an invocation spends its time. However slow the table is, what is claimed in the first half is sent, and what AWS said is written down.
+/// How an invocation spends its time. However slow the table is, what is claimed in the first half is sent, and what AWS said is written down. Runs
+/// of others that there was no time to tell are told when the message comes again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time {
     begins_until: Instant,
     sends_until: Instant,
+    tells_until: Instant,
 }
 
 impl Time {
@@ -54,6 +57,7 @@ impl Time {
         Time {
             begins_until: now + whole / 2,
             sends_until: now + whole / 4 * 3,
+            tells_until: now + whole / 8 * 7,
         }
     }
 }
@@ -110,6 +114,11 @@ impl<'a> Batch<'a> {
         self.time.sends_until
     }
 
+    /// Whether earlier runs may still be told how their entries fared.
+    pub(super) fn tells(&self) -> bool {
+        Instant::now() < self.time.tells_until
+    }
+
     /// The organization's configurations, oldest first; read once a batch.
     pub(super) async fn configurations(&self, organization: &OrganizationId) -> Result<Configurations, StoreError> {
         let mut known = self.configurations.lock().await;
@@ -147,6 +156,17 @@ impl<'a> Batch<'a> {
             .try_collect()
             .await;
         Ok(found?.into_iter().flatten().collect())
+    }
+
+    /// The mappings of a thing as this batch read them; none if it did not look.
+    pub(super) fn mappings_read(
+        &self,
+        organization: &OrganizationId,
+        thing: &EntityReference,
+    ) -> Option<Vec<ExternalMapping>> {
+        let of = (organization.clone(), thing.entity.to_owned(), thing.id.clone());
+        let known = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&of)?.get().cloned()
     }
 
     /// Reads the manifests of several bills in as few requests as DynamoDB takes. What cannot be read like this is read alone, by a message that
@@ -351,19 +371,14 @@ pub(super) struct KeyDraft {
     /// Whether entries of it wait because the table is a restored copy.
     pub(super) frozen: bool,
     /// What the run waits for if the key is blocked.
-    pub(super) waits_for: Vec<String>,
+    pub(super) waits_for: Vec<Awaited>,
 }
-
-/// The mappings that something was decided on, by id and version.
-pub(super) type MappingsRead = BTreeSet<(String, i64)>;
 
 /// What is known of a run before its entries are settled.
 #[derive(Debug)]
 pub(super) enum Draft {
     /// Nothing was claimed; this is the outcome.
     Decided(Outcome),
-    /// Nothing was claimed: the mappings that were read do not say where the bill goes.
-    Unmapped { invalid: Invalid, read: MappingsRead },
     /// The bill is counted; its entries decide the rest.
     Metered(Vec<KeyDraft>),
     /// The same, for a version that would count otherwise now.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::batch::{Batch, Draft, MappingsRead, Progress, RunDraft, TRIES_MAX};
+use super::batch::{Batch, Draft, Progress, RunDraft, TRIES_MAX};
 use super::keys::{self, Carried, KeyWork, Rows};
 use super::receive::ReceivedBill;
 use super::{DispatchError, deletion};
@@ -117,12 +117,6 @@ pub(super) struct Story<'a> {
     pub(super) run: &'a RunId,
 }
 
-/// The mappings that were read do not say where the bill goes.
-pub(super) struct Unmapped {
-    pub(super) invalid: Invalid,
-    read: MappingsRead,
-}
-
 /// Where each source of a version goes.
 pub(super) type Targets = BTreeMap<Source, Target>;
 
@@ -205,7 +199,7 @@ impl Story<'_> {
         let (targets, ()) = futures::try_join!(self.targets(marketplace), self.batch.ask_for_health(organization))?;
         let targets = match targets {
             Ok(targets) => targets,
-            Err(Unmapped { invalid, read }) => return Ok((Draft::Unmapped { invalid, read }, None)),
+            Err(invalid) => return Ok((Draft::Decided(Outcome::Invalid(invalid)), None)),
         };
         let _turns = self.batch.turns(&self.keys(known.as_ref(), &targets)).await;
         let mut known = known;
@@ -300,7 +294,7 @@ impl Story<'_> {
     pub(super) async fn targets(
         &self,
         marketplace: &MarketplaceConfiguration,
-    ) -> Result<Result<Targets, Unmapped>, DispatchError> {
+    ) -> Result<Result<Targets, Invalid>, DispatchError> {
         let totals = totals::totals(self.bill, marketplace);
         let needed = target::needed(&self.bill.account, &totals.by_source);
         let organization = &self.bill.reference.organization;
@@ -309,9 +303,7 @@ impl Story<'_> {
             .map(|entity| (entity.entity, entity.id.as_str()))
             .collect();
         let mut mappings = Mappings::new();
-        let mut read = MappingsRead::new();
         for mapping in self.batch.mappings(organization, &things).await? {
-            read.insert((mapping.id.clone(), mapping.version));
             let named = |entity: &&EntityReference| {
                 entity.id == mapping.m3ter_id && entity.entity.eq_ignore_ascii_case(&mapping.m3ter_entity)
             };
@@ -319,14 +311,13 @@ impl Story<'_> {
                 mappings.entry(entity.clone()).or_default().push(mapping);
             }
         }
-        let targets = target::targets(
+        Ok(target::targets(
             &self.bill.account,
             &totals,
             &mappings,
             &self.configuration.id,
             marketplace,
-        );
-        Ok(targets.map_err(|invalid| Unmapped { invalid, read }))
+        ))
     }
 
     async fn rows(
@@ -500,29 +491,6 @@ impl KeyRun<'_> {
             connection,
         }
     }
-}
-
-/// What could lift a block of each key that a bill ever touched: the mappings that led there, the account's, and the configuration.
-pub(super) fn lifters(manifest: &Manifest, configuration: &ConfigurationId) -> BTreeMap<KeyHash, Vec<String>> {
-    let mut always = vec![waits_for_configuration(configuration)];
-    always.extend(
-        manifest
-            .account
-            .as_ref()
-            .map(|account| EntityReference::account(account).waiting_name()),
-    );
-    let keys = manifest.keys.keys();
-    let mut lifters: BTreeMap<KeyHash, Vec<String>> = keys.map(|key| (key.clone(), always.clone())).collect();
-    for (source, placement) in &manifest.sources {
-        let names = lifters.entry(placement.key.clone()).or_default();
-        names.extend(target::entities(source).iter().map(EntityReference::waiting_name));
-    }
-    lifters
-}
-
-/// Under this name runs wait for a configuration to be enabled, connected or changed.
-pub(super) fn waits_for_configuration(configuration: &ConfigurationId) -> String {
-    format!("CONFIG#{configuration}")
 }
 
 pub(super) fn invalid(culprit: Culprit) -> Outcome {

@@ -6,15 +6,12 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use serde_json::json;
 
-use super::batch::{Batch, Draft, EntryName, KeyDraft, MappingsRead, Progress, RunDraft};
-use super::bill::waits_for_configuration;
+use super::awaited::{self, Awaited, came_meanwhile};
+use super::batch::{Batch, Draft, EntryName, KeyDraft, Progress, RunDraft};
 use super::settle::{Settled, Settlement};
 use super::{Delivery, DispatchError, Disposition, isolated, late, log, report};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
-use crate::decisions::eligibility::Refusal;
-use crate::decisions::target;
-use crate::decisions::validation::EntityReference;
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::table::StoreError;
 use crate::values::bill::BillReference;
@@ -43,11 +40,8 @@ struct Ending {
     bill: BillReference,
     account: Option<AccountId>,
     configuration: Arc<IntegrationConfiguration>,
-    outcome: Outcome,
     conclusion: Conclusion,
-    /// The mappings that it was decided on.
-    read: MappingsRead,
-    waits_for: Vec<String>,
+    waits_for: Vec<Awaited>,
     /// Whether earlier runs waited for an hour where this one claimed.
     others_waited: bool,
 }
@@ -148,8 +142,8 @@ async fn end(
         };
         match earlier {
             Some(earlier) => {
-                let names = waits_for(&draft, settled);
-                wait(batch, &draft.bill, &earlier, &draft.head, &names).await?;
+                let waits_for = awaited::by(&draft, settled);
+                awaited::wait(batch, &draft.bill, &earlier, &draft.head, &waits_for).await?;
             }
             None => endings.push(ending(batch, draft, settled)?),
         }
@@ -196,39 +190,18 @@ async fn told_already(batch: &Batch<'_>, draft: &RunDraft, settled: &Settled) ->
         .map(|told| told.id))
 }
 
-/// Lets a run wait for each of `names`.
-pub(super) async fn wait(
-    batch: &Batch<'_>,
-    bill: &BillReference,
-    run: &RunId,
-    head: &str,
-    names: &[String],
-) -> Result<(), DispatchError> {
-    for what in names {
-        let waiting = &batch.outbill.waiting;
-        waiting.put(&bill.organization, what, &bill.bill, run, head).await?;
-    }
-    Ok(())
-}
-
 fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<Ending, StoreError> {
-    let waits_for = waits_for(&draft, settled);
+    let waits_for = awaited::by(&draft, settled);
     let others_waited = match &draft.draft {
         Draft::Metered(keys) | Draft::EqualButOther(keys) => keys.iter().any(|key| key.waited),
-        Draft::Decided(_) | Draft::Unmapped { .. } => false,
+        Draft::Decided(_) => false,
     };
-    let (outcome, exchanges, read) = match draft.draft {
-        Draft::Decided(outcome) => (outcome, Vec::new(), MappingsRead::new()),
-        Draft::Unmapped { invalid, read } => (Outcome::Invalid(invalid), Vec::new(), read),
-        Draft::Metered(keys) => (
-            Outcome::Metered(outcomes(&keys, settled)),
-            exchanges(&keys, settled),
-            MappingsRead::new(),
-        ),
+    let (outcome, exchanges) = match draft.draft {
+        Draft::Decided(outcome) => (outcome, Vec::new()),
+        Draft::Metered(keys) => (Outcome::Metered(outcomes(&keys, settled)), exchanges(&keys, settled)),
         Draft::EqualButOther(keys) => (
             Outcome::EqualButOther(outcomes(&keys, settled)),
             exchanges(&keys, settled),
-            MappingsRead::new(),
         ),
     };
     let conclusion = conclusion::conclude(&outcome);
@@ -258,9 +231,7 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<Endin
         bill: draft.bill,
         account: draft.account,
         configuration: draft.configuration,
-        outcome,
         conclusion,
-        read,
         waits_for,
         others_waited,
     })
@@ -279,9 +250,10 @@ async fn follow(batch: &Batch<'_>, endings: Vec<Ending>) -> Result<(), DispatchE
             account: ending.account.as_ref(),
         };
         conclude(batch, &ending.configuration, &about, &ending.conclusion).await?;
-        wait(batch, &ending.bill, &run.id, &run.entity_version, &ending.waits_for).await?;
-        if came_meanwhile(batch, &ending.configuration, &ending.outcome, &ending.read).await? {
-            batch.outbill.queue.send(&replay_of(&run.organization, &run.id)).await?;
+        awaited::wait(batch, &ending.bill, &run.id, &run.entity_version, &ending.waits_for).await?;
+        if came_meanwhile(batch, &ending.configuration, &ending.waits_for).await? {
+            let replay = replay_of(&run.organization, &run.id, &ending.bill.bill);
+            batch.outbill.queue.send(&replay).await?;
         }
     }
     Ok(())
@@ -402,84 +374,6 @@ async fn raise(
         .raise(&configuration.organization, batch.now, event.name(), m3ter_event)
         .await?;
     Ok(())
-}
-
-/// Whether what the run waits for came between the reading and the waiting, when nobody knew that it waits. A mapping is told by its id and
-/// version, not by the clock: on a clock that stands still every mapping is as new as the run, and the run would be queued for ever.
-async fn came_meanwhile(
-    batch: &Batch<'_>,
-    configuration: &IntegrationConfiguration,
-    outcome: &Outcome,
-    read: &MappingsRead,
-) -> Result<bool, DispatchError> {
-    let organization = &configuration.organization;
-    match outcome {
-        Outcome::Invalid(invalid) => {
-            for entity in invalid.waits_for() {
-                let there = batch
-                    .outbill
-                    .mappings
-                    .of_entity(organization, entity.entity, &entity.id)
-                    .await?;
-                if there
-                    .iter()
-                    .any(|mapping| !read.contains(&(mapping.id.clone(), mapping.version)))
-                {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        }
-        Outcome::Refused(Refusal::Disabled | Refusal::NoCredential) => {
-            let now = batch
-                .outbill
-                .configurations
-                .get(organization, &configuration.id)
-                .await?;
-            Ok(now
-                .is_some_and(|now| now.enabled != configuration.enabled || now.credential != configuration.credential))
-        }
-        Outcome::Refused(_)
-        | Outcome::Ignored(_)
-        | Outcome::EqualButOther(_)
-        | Outcome::Overtaken
-        | Outcome::Metered(_) => Ok(false),
-    }
-}
-
-fn waits_for(draft: &RunDraft, settled: &Settled) -> Vec<String> {
-    let configuration = || waits_for_configuration(&draft.configuration.id);
-    match &draft.draft {
-        Draft::Decided(Outcome::Refused(Refusal::Disabled | Refusal::NoCredential)) => vec![configuration()],
-        Draft::Decided(Outcome::Invalid(invalid)) if invalid.is_unreadable() => Vec::new(),
-        Draft::Decided(Outcome::Invalid(invalid)) | Draft::Unmapped { invalid, .. } => {
-            let mut names: Vec<String> = invalid.waits_for().map(EntityReference::waiting_name).collect();
-            // A source that is held is sent again when its mapping is restored.
-            let held = invalid.held().flat_map(target::entities);
-            names.extend(held.map(|entity| entity.waiting_name()));
-            names.push(configuration());
-            names
-        }
-        Draft::Decided(
-            Outcome::Refused(_)
-            | Outcome::Ignored(_)
-            | Outcome::EqualButOther(_)
-            | Outcome::Overtaken
-            | Outcome::Metered(_),
-        ) => Vec::new(),
-        Draft::Metered(keys) | Draft::EqualButOther(keys) => {
-            // Whoever claimed: a tick of this batch may have met the block with what this run has counted.
-            let met = |key: &KeyDraft| {
-                let mut entries = settled.entries.iter();
-                entries.any(|((hash, _), settlement)| *hash == key.key && settlement.blocked.is_some())
-            };
-            let blocked = |key: &&KeyDraft| key.claim == Reason::Blocked || met(key);
-            keys.iter()
-                .filter(blocked)
-                .flat_map(|key| key.waits_for.iter().cloned())
-                .collect()
-        }
-    }
 }
 
 /// A key's entries of this run, each followed by the claim that it led to.

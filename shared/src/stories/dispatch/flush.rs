@@ -154,9 +154,10 @@ async fn claim_all(
     change: impl Fn(KeyState) -> KeyState + Copy,
     progress: &mut Progress,
 ) -> Result<(), DispatchError> {
+    let mut known = batch.outbill.ledger.states(keys).await?;
     let mut running = Vec::new();
     for key in keys {
-        running.push(claim_gathered(batch, key, change));
+        running.push(claim_gathered(batch, key, known.remove(key), change));
     }
     let mut running = stream::iter(running).buffer_unordered(AT_ONCE_MAX);
     let mut failed = None;
@@ -174,10 +175,12 @@ async fn claim_all(
 async fn claim_gathered(
     batch: &Batch<'_>,
     key: &KeyHash,
+    known: Option<KeyState>,
     change: impl Fn(KeyState) -> KeyState,
 ) -> Result<Vec<Claim>, DispatchError> {
+    let mut read = known;
     for _ in 0..TRIES_MAX {
-        let Some(known) = batch.outbill.ledger.state(key).await? else {
+        let Some(known) = read else {
             return Ok(Vec::new());
         };
         let mut state = change(known.clone());
@@ -209,6 +212,7 @@ async fn claim_gathered(
         if applied.outdated.is_empty() {
             return Ok(applied.claims);
         }
+        read = batch.outbill.ledger.state(key).await?;
     }
     Err(LedgerError::Contended {
         key: key.clone(),

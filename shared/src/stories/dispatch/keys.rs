@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::DispatchError;
+use super::awaited;
 use super::batch::{Batch, EntryName, KeyDraft, Progress, TRIES_MAX, entry_name};
-use super::bill::{self, KeyRun};
+use super::bill::KeyRun;
 use crate::decisions::claim::{self, ClaimPlan, ConnectionHealth, Hours, Reason};
 use crate::effects::ledger::{Applied, Guard, KeyChange, KeyRow, LedgerError, new_entry};
 use crate::values::amount::Units;
+use crate::values::bill::BillReference;
 use crate::values::entry::{Attempt, KeyState};
 use crate::values::manifest::{Manifest, TouchedKey};
 use crate::values::usage_key::KeyHash;
@@ -18,7 +20,7 @@ use crate::values::usage_key::KeyHash;
 /// What is to be carried.
 pub(super) struct KeyWork<'a> {
     pub(super) manifest: &'a Manifest,
-    /// Who claims; none: the owning configuration is gone, and nothing is claimed, only counted.
+    /// Who claims; none: the owning configuration or the run is gone, and nothing is claimed, only counted.
     pub(super) run: Option<KeyRun<'a>>,
     /// Whether entries that wait for an answer are sent again: the message is a repeat.
     pub(super) resumes: bool,
@@ -56,7 +58,7 @@ pub(super) async fn apply(
     let mut lifters = work
         .run
         .as_ref()
-        .map_or_else(BTreeMap::new, |run| bill::lifters(manifest, &run.configuration.id));
+        .map_or_else(BTreeMap::new, |run| awaited::lifters(manifest, &run.configuration.id));
     let mut drafts: BTreeMap<KeyHash, KeyDraft> = BTreeMap::new();
     let (mut rows, mut are_older) = match rows {
         Rows::Older(rows) => (rows, true),
@@ -133,6 +135,36 @@ pub(super) async fn apply(
         }
     }
     Ok(Carried::ToItsKeys(drafts.into_values().collect()))
+}
+
+/// Lifts the blocks of a bill's keys. What is left on them is claimed by the tick.
+pub(super) async fn lift(
+    batch: &Batch<'_>,
+    bill: &BillReference,
+    progress: &mut Progress,
+) -> Result<(), DispatchError> {
+    let ledger = &batch.outbill.ledger;
+    for _ in 0..TRIES_MAX {
+        let Some(manifest) = ledger.manifest(bill).await? else {
+            return Ok(());
+        };
+        let keys: Vec<KeyHash> = manifest.keys.keys().cloned().collect();
+        let rows = Rows::Newer(ledger.key_rows(bill, &keys).await?);
+        let work = KeyWork {
+            manifest: &manifest,
+            run: None,
+            resumes: false,
+            unblocks: true,
+        };
+        match apply(batch, &work, rows, progress).await? {
+            Carried::ToItsKeys(_) => return Ok(()),
+            Carried::Outrun | Carried::Overtaken => {}
+        }
+    }
+    Err(DispatchError::BillContended {
+        bill: bill.to_string(),
+        tries: TRIES_MAX,
+    })
 }
 
 /// Applies changes whose entries are noted first: whoever sees one of them pending knows that it is about to be sent.

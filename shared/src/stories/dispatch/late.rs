@@ -14,7 +14,7 @@ use super::log::keys_log;
 use super::settle::{Settled, Settlement};
 use super::{DispatchError, isolated, report};
 use crate::decisions::claim::Reason;
-use crate::decisions::conclusion::{self, EntryOutcome, KeyOutcome, Outcome};
+use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, KeyOutcome, Outcome};
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::runs::RunFilter;
 use crate::effects::table::PageRequest;
@@ -27,79 +27,164 @@ use crate::values::run::{IntegrationRun, RunStatus};
 /// than four between two ticks.
 const SUPERSEDED_MAX: usize = 50;
 
+/// Runs that are read and written together.
+const TOGETHER_MAX: usize = 100;
+
 /// Runs that are told at once.
 const AT_ONCE_MAX: usize = 16;
 
-/// Tells the runs that are not of this batch. Gives the entries whose runs could not be told.
+/// Entries of one run that were settled, in the order in which its log has them.
+type Entries<'a> = Vec<(&'a EntryName, &'a Settlement)>;
+
+/// A run that is being told.
+struct Told<'a> {
+    run: IntegrationRun,
+    origin: &'a Origin,
+    entries: &'a Entries<'a>,
+    conclusion: Conclusion,
+    /// What its log lacks.
+    record: Option<String>,
+}
+
+/// Tells the runs that are not of this batch, as long as there is time. Gives the entries whose runs could not be told.
 pub(super) async fn late(batch: &Batch<'_>, own: &BTreeSet<RunId>, settled: &Settled) -> BTreeSet<EntryName> {
-    let mut by_run: BTreeMap<(BillReference, String), Vec<(&EntryName, &Settlement)>> = BTreeMap::new();
+    let mut by_run: BTreeMap<(&BillReference, &RunId), Entries<'_>> = BTreeMap::new();
     for (name, settlement) in &settled.entries {
         let origin = &settlement.entry.origin;
         if !own.contains(&origin.run) {
             by_run
-                .entry((origin.bill.clone(), origin.run.as_str().to_owned()))
+                .entry((&origin.bill, &origin.run))
                 .or_default()
                 .push((name, settlement));
         }
     }
-    let telling: Vec<_> = by_run
-        .into_values()
-        .map(|mut entries| async move {
-            entries.sort_by_key(|(_, settlement)| settlement.entry.hour);
-            // What an entry led to comes after it.
-            entries.sort_by_key(|(_, settlement)| settlement.follow_up.is_none());
-            let told = match entries.first() {
-                Some((_, first)) => isolated(tell(batch, &first.entry.origin, &entries, settled)).await,
-                None => Ok(Ok(())),
-            };
-            match told.and_then(|told| told) {
-                Ok(()) => Vec::new(),
-                Err(error) => {
-                    report("of an earlier run", &error);
-                    entries.into_iter().map(|(name, _)| name.clone()).collect()
-                }
+    let mut runs: Vec<Entries<'_>> = by_run.into_values().collect();
+    for entries in &mut runs {
+        entries.sort_by_key(|(_, settlement)| settlement.entry.hour);
+        // What an entry led to comes after it.
+        entries.sort_by_key(|(_, settlement)| settlement.follow_up.is_none());
+    }
+    let mut untold = BTreeSet::new();
+    for some in runs.chunks(TOGETHER_MAX) {
+        if !batch.tells() {
+            untold.extend(some.iter().flat_map(names));
+            continue;
+        }
+        match isolated(tell(batch, some, settled)).await.and_then(|told| told) {
+            Ok(failed) => untold.extend(failed),
+            Err(error) => {
+                report("of earlier runs", &error);
+                untold.extend(some.iter().flat_map(names));
             }
-        })
-        .collect();
-    let untold: Vec<Vec<EntryName>> = stream::iter(telling).buffer_unordered(AT_ONCE_MAX).collect().await;
-    untold.into_iter().flatten().collect()
+        }
+    }
+    untold
 }
 
+fn names<'a>(entries: &'a Entries<'_>) -> impl Iterator<Item = EntryName> + 'a {
+    entries.iter().map(|(name, _)| (*name).clone())
+}
+
+/// Tells some runs: their rows are read and their logs written together. Gives the entries of those that could not be told.
 async fn tell(
     batch: &Batch<'_>,
-    origin: &Origin,
-    entries: &[(&EntryName, &Settlement)],
+    some: &[Entries<'_>],
     settled: &Settled,
-) -> Result<(), DispatchError> {
-    let organization = &origin.bill.organization;
-    let Some(run) = batch.outbill.runs.get(organization, &origin.run).await? else {
-        return Ok(());
-    };
+) -> Result<BTreeSet<EntryName>, DispatchError> {
     let runs = &batch.outbill.runs;
-    let log = runs.log(organization, &origin.run).await?;
+    let origins = some.iter().filter_map(|entries| entries.first());
+    let origins = origins.map(|(_, settlement)| &settlement.entry.origin);
+    let found = runs.get_all(origins.map(|origin| (&origin.bill.organization, &origin.run)));
+    let mut found: BTreeMap<RunId, IntegrationRun> =
+        found.await?.into_iter().map(|run| (run.id.clone(), run)).collect();
+    let (mut weighing, mut of) = (Vec::new(), Vec::new());
+    for entries in some {
+        // A run that was never written has nobody who asks for it.
+        if let Some((_, first)) = entries.first()
+            && let Some(run) = found.remove(&first.entry.origin.run)
+        {
+            weighing.push(isolated(weigh(batch, run, &first.entry.origin, entries, settled)));
+            of.push(entries);
+        }
+    }
+    let weighed: Vec<_> = stream::iter(weighing).buffered(AT_ONCE_MAX).collect().await;
+    let (mut told, mut untold) = (Vec::new(), BTreeSet::new());
+    for (entries, weighed) in of.into_iter().zip(weighed) {
+        match weighed.and_then(|weighed| weighed) {
+            Ok(weighed) => told.push(weighed),
+            Err(error) => {
+                report("of an earlier run", &error);
+                untold.extend(names(entries));
+            }
+        }
+    }
+    let records = told.iter().filter_map(|told| {
+        let record = told.record.as_deref()?;
+        Some((&told.run.organization, &told.run.id, record))
+    });
+    runs.append_logs(batch.now, records).await?;
+    let (mut ending, mut of) = (Vec::new(), Vec::new());
+    for told in told {
+        of.push(told.entries);
+        ending.push(isolated(end(batch, told)));
+    }
+    let ended: Vec<_> = stream::iter(ending).buffered(AT_ONCE_MAX).collect().await;
+    for (entries, ended) in of.into_iter().zip(ended) {
+        if let Err(error) = ended.and_then(|ended| ended) {
+            report("of an earlier run", &error);
+            untold.extend(names(entries));
+        }
+    }
+    Ok(untold)
+}
+
+/// What a run comes to with what was answered since, and whether its log has it. Nothing is written.
+async fn weigh<'a>(
+    batch: &Batch<'_>,
+    run: IntegrationRun,
+    origin: &'a Origin,
+    entries: &'a Entries<'a>,
+    settled: &Settled,
+) -> Result<Told<'a>, DispatchError> {
+    let log = batch.outbill.runs.log(&run.organization, &run.id).await?;
     let before = Outcome::Metered(known_now(&log, &[]));
-    let mut outcome = Outcome::Metered(known_now(&log, entries));
-    let mut conclusion = conclusion::conclude(&outcome);
-    let names: BTreeSet<EntryName> = entries.iter().map(|(name, _)| (*name).clone()).collect();
+    let outcome = Outcome::Metered(known_now(&log, entries));
+    let conclusion = conclusion::conclude(&outcome);
+    let names: BTreeSet<EntryName> = names(entries).collect();
     let exchanges = settled.exchanges.iter();
     let exchanges: Vec<Exchange> = exchanges.filter_map(|exchange| exchange.about(&names)).collect();
     let is_last_word = is_final(conclusion.status) && !exchanges.is_empty();
-    if is_last_word || keys_log(&outcome) != keys_log(&before) {
-        let record = json!({ "at": batch.now, "outcome": outcome.to_string(), "keys": keys_log(&outcome), "exchanges": exchanges });
-        runs.append_log(organization, &origin.run, batch.now, &record).await?;
-        if !is_final(conclusion.status) {
-            // Another worker may have told the rest meanwhile, and whoever reads last ends the run.
-            outcome = Outcome::Metered(known_now(&runs.log(organization, &origin.run).await?, entries));
-            conclusion = conclusion::conclude(&outcome);
-        }
+    let is_news = is_last_word || keys_log(&outcome) != keys_log(&before);
+    let record = is_news.then(|| {
+        json!({ "at": batch.now, "outcome": outcome.to_string(), "keys": keys_log(&outcome), "exchanges": exchanges })
+            .to_string()
+    });
+    Ok(Told {
+        run,
+        origin,
+        entries,
+        conclusion,
+        record,
+    })
+}
+
+/// Ends a run whose log has what was answered, or lets it wait on.
+async fn end(batch: &Batch<'_>, told: Told<'_>) -> Result<(), DispatchError> {
+    let Told {
+        run,
+        origin,
+        entries,
+        mut conclusion,
+        record,
+    } = told;
+    if record.is_some() && !is_final(conclusion.status) {
+        // Another worker may have told the rest meanwhile, and whoever reads last ends the run.
+        let log = batch.outbill.runs.log(&run.organization, &run.id).await?;
+        conclusion = conclusion::conclude(&Outcome::Metered(known_now(&log, entries)));
     }
     if conclusion.status == run.status && run.error == conclusion.error {
         return Ok(());
     }
-    let configurations = batch.configurations(organization).await?;
-    let configuration = configurations
-        .iter()
-        .find(|configuration| configuration.id == origin.configuration);
     let updated = IntegrationRun {
         status: conclusion.status,
         completed: is_final(conclusion.status).then_some(batch.now),
@@ -107,20 +192,26 @@ async fn tell(
         version: run.version.saturating_add(1),
         ..run
     };
-    runs.save(&updated).await?;
+    batch.outbill.runs.save(&updated).await?;
     if updated.status == RunStatus::Complete {
         supersede(batch, &updated).await?;
     }
-    if let Some(configuration) = configuration {
-        let manifest = batch.outbill.ledger.manifest(&origin.bill).await?;
-        let about = About {
-            run: &origin.run,
-            bill: &origin.bill,
-            account: manifest.as_ref().and_then(|manifest| manifest.account.as_ref()),
-        };
-        conclude(batch, configuration, &about, &conclusion).await?;
-    }
-    Ok(())
+    let configurations = batch.configurations(&updated.organization).await?;
+    let mut configurations = configurations.iter();
+    let Some(configuration) = configurations.find(|known| known.id == origin.configuration) else {
+        return Ok(());
+    };
+    // Only an event names the account.
+    let manifest = match conclusion.event {
+        Some(_) => batch.outbill.ledger.manifest(&origin.bill).await?,
+        None => None,
+    };
+    let about = About {
+        run: &origin.run,
+        bill: &origin.bill,
+        account: manifest.as_ref().and_then(|manifest| manifest.account.as_ref()),
+    };
+    conclude(batch, configuration, &about, &conclusion).await
 }
 
 /// The keys of a run as its log tells of them, with what was answered since.

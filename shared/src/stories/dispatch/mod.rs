@@ -12,6 +12,7 @@
 //! So does what there is no time for: no message is begun when half of the invocation's time has passed, nothing is sent after three quarters,
 //! and the rest is kept for writing down what AWS said. A worker that is killed first forgets it, and all that it sent goes again.
 
+mod awaited;
 mod batch;
 mod bill;
 mod deletion;

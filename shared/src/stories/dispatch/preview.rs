@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::DispatchError;
 use super::batch::{Batch, Time};
-use super::bill::{KeyRun, Story, Unmapped};
+use super::bill::{KeyRun, Story};
 use super::keys::{self, KeyWork};
 use super::receive::ReceivedBill;
 use crate::Outbill;
@@ -147,7 +147,7 @@ async fn look(
     let stopped = |outcome| Ok((Fate::Stopped(outcome), Vec::new()));
     let targets = match story.targets(marketplace).await? {
         Ok(targets) => targets,
-        Err(Unmapped { invalid, .. }) => return stopped(Outcome::Invalid(invalid)),
+        Err(invalid) => return stopped(Outcome::Invalid(invalid)),
     };
     let (advance, rows) = match story.weigh(known.as_ref(), marketplace, &targets).await? {
         Ok(weighed) => weighed,

@@ -4,7 +4,7 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::batch::{Batch, Progress};
-use super::{Delivery, DispatchError, bill, flush, sweep, unreadable};
+use super::{Delivery, DispatchError, bill, flush, keys, sweep, unreadable};
 use crate::decisions::advance::Mode;
 use crate::effects::m3ter::M3terError;
 use crate::values::bill::BillReference;
@@ -44,6 +44,8 @@ pub(super) enum Received {
         entries: Vec<(KeyHash, Hour)>,
     },
     Leaving(Leaving),
+    /// What a run of the bill waited for has come, and the run was never written.
+    Lift(BillReference),
     Sweep,
     SweepPage(SweepPage),
     /// Nothing, or it lies in the dead-letter queue now.
@@ -60,6 +62,7 @@ impl Received {
             Received::Tick
             | Received::FlushPage { .. }
             | Received::Leaving(_)
+            | Received::Lift(_)
             | Received::Sweep
             | Received::SweepPage(_)
             | Received::Nothing
@@ -236,6 +239,12 @@ async fn stored(batch: &Batch<'_>, id: &str) -> Result<Result<Value, Unusable>, 
 
 async fn replayed(batch: &Batch<'_>, replay: &Replay) -> Result<Result<Next, Unusable>, DispatchError> {
     let Some(run) = batch.outbill.runs.get(&replay.organization, &replay.run).await? else {
+        if let Some(bill) = &replay.waited {
+            return Ok(Ok(Next::Received(Received::Lift(BillReference {
+                organization: replay.organization.clone(),
+                bill: bill.clone(),
+            }))));
+        }
         return Ok(Err(Unusable(format!(
             "organization {} has no integration run {}",
             replay.organization, replay.run
@@ -269,6 +278,7 @@ pub(super) async fn work(
         Received::Tick => flush::tick(batch).await,
         Received::FlushPage { keys, entries } => flush::page(batch, &keys, &entries, repeats, progress).boxed().await,
         Received::Leaving(leaving) => flush::leaving(batch, &leaving, repeats, progress).boxed().await,
+        Received::Lift(bill) => keys::lift(batch, &bill, progress).boxed().await,
         Received::Sweep => sweep::sweep(batch).await,
         Received::SweepPage(page) => sweep::page(batch, &page).boxed().await,
         Received::Nothing => Ok(()),

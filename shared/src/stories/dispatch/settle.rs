@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::stream::{self, StreamExt};
 
 use super::batch::{Batch, EntryName, Progress, entry_name};
-use super::bill::lifters;
-use super::{DispatchError, finish, report};
+use super::{DispatchError, awaited, report};
 use crate::decisions::verdict::{Answer, ConnectionRefusal};
 use crate::effects::destinations::aws_marketplace::{Exchange, Quota};
 use crate::effects::ledger::{Claim, Recorded};
@@ -56,13 +55,9 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
             settled.entries.insert(name, settlement(closed, None, None, false));
         }
         for entry in progress.accepted.drain(..) {
-            let recorded = Recorded {
-                entry,
-                follow_up: None,
-                blocked: None,
-            };
-            let name = (recorded.entry.key.hash(), recorded.entry.hour);
-            settled.entries.insert(name, settlement(recorded, None, None, false));
+            let name = (entry.key.hash(), entry.hour);
+            let told = settlement(Recorded::plain(entry), None, None, false);
+            settled.entries.insert(name, told);
         }
     }
     for _ in 0..ROUNDS_MAX {
@@ -256,20 +251,20 @@ fn may_block(answer: &Answer) -> bool {
 }
 
 /// Lets the run of an entry wait for what could lift a block of its key, before the key is blocked: a run that waits for nothing is sent again
-/// in vain, but a block that nobody waits for is never lifted. A run of this batch is not written yet and waits when it is; should this worker
-/// die before that, its message comes again and finds the block.
+/// in vain, but a block that nobody waits for is never lifted. The run may not be written yet, by this worker or another, or never will be.
 async fn wait(batch: &Batch<'_>, origin: &Origin, (key, _): &EntryName) -> Result<(), DispatchError> {
-    let runs = &batch.outbill.runs;
-    if runs.get(&origin.bill.organization, &origin.run).await?.is_none() {
-        return Ok(());
-    }
     let Some(manifest) = batch.outbill.ledger.manifest(&origin.bill).await? else {
         return Ok(());
     };
-    let names = lifters(&manifest, &origin.configuration)
-        .remove(key)
-        .unwrap_or_default();
-    finish::wait(batch, &origin.bill, &origin.run, &manifest.head.sort_text(), &names).await
+    let lifters = awaited::lifters(&manifest, &origin.configuration).remove(key);
+    for awaited in lifters.unwrap_or_default() {
+        let waiting = &batch.outbill.waiting;
+        let head = manifest.head.sort_text();
+        waiting
+            .put_first(&origin.bill, &awaited.name(), &origin.run, &head)
+            .await?;
+    }
+    Ok(())
 }
 
 fn settlement(

@@ -1,0 +1,120 @@
+//! What a run waits for comes, changes or goes away: the run is sent again by itself, whenever that happens.
+
+use std::time::Duration;
+
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, and, bill, message, per_bill, set_up};
+use outbill::values::ids::{ConfigurationId, OrganizationId};
+use serde_json::json;
+
+const TEN: &str = "2025-06-10T10";
+const ELEVEN: &str = "2025-06-10T11";
+
+fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
+    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
+}
+
+async fn disable(scene: &Scene) {
+    let organization = OrganizationId::new(scene.organization()).unwrap();
+    let configuration = ConfigurationId::new(&*scene.configuration).unwrap();
+    let outbill = scene.outbill().await;
+    let disabled = outbill.configurations.disable(&organization, &configuration).await;
+    assert!(disabled.unwrap());
+}
+
+async fn delete_configuration(scene: &mut Scene) {
+    let path = format!("integrationconfigs/{}", scene.configuration);
+    scene.seller.delete(&path).await.unwrap();
+    scene.rest().await;
+}
+
+#[tokio::test]
+async fn a_bill_that_waits_for_a_configuration_goes_to_the_next_when_that_is_deleted() {
+    let mut scene = Scene::ready().await;
+    disable(&scene).await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.assert_run("june", "DISABLED", "disabled").await;
+    scene.configure(per_bill()).await;
+    delete_configuration(&mut scene).await;
+    scene.assert_billed(&[acme(TEN, 10_103)]);
+    scene.assert_run("june", "COMPLETE", "").await;
+    scene.end().await;
+}
+
+/// A bill that its configuration sent once and may not send now, and two more configurations that would.
+async fn owned() -> (Scene, [String; 2]) {
+    let mut scene = Scene::ready().await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    let others = [scene.configure(per_bill()).await, scene.configure(per_bill()).await];
+    disable(&scene).await;
+    scene.until("2025-06-10T11:05:00Z").await;
+    scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+    scene.assert_billed(&[acme(TEN, 10_103)]);
+    (scene, others)
+}
+
+#[tokio::test]
+async fn a_bill_that_another_configuration_owns_is_taken_over_when_that_is_deleted() {
+    let (mut scene, others) = owned().await;
+    delete_configuration(&mut scene).await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme(ELEVEN, 204)]);
+    let sent = scene
+        .runs("june")
+        .await
+        .into_iter()
+        .find(|run| run.status == "COMPLETE");
+    assert_eq!(sent.unwrap().json["destinationId"], json!(others[0]));
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_bill_goes_on_where_it_is_owned_when_that_is_enabled_again() {
+    let (mut scene, _) = owned().await;
+    scene.enable().await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme(ELEVEN, 204)]);
+    let sent = scene
+        .runs("june")
+        .await
+        .into_iter()
+        .find(|run| run.status == "COMPLETE");
+    assert_eq!(sent.unwrap().json["destinationId"], json!(scene.configuration));
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_mended_while_a_bill_is_on_its_way_sends_it() {
+    let slow = Duration::from_millis(50);
+    let mut scene = Scene::start_slow(slow).await;
+    scene = scene
+        .with(and(per_bill(), json!({ "marketplaceCurrency": "EUR" })))
+        .await;
+    let june = message::updated(scene.organization(), &bill("june", ACME, 1).of("101.03"));
+    let (seller, configuration) = (scene.seller.clone(), scene.configuration.clone());
+    let mend = async {
+        // The bill's worker has read the configuration by now, and is not at its end yet.
+        tokio::time::sleep(slow * 3 / 2).await;
+        set_up::reconfigure(&seller, &configuration, &per_bill()).await;
+    };
+    let (again, ()) = tokio::join!(scene.deliver([june]), mend);
+    assert_eq!(again, Vec::<String>::new());
+    scene.rest().await;
+    scene.assert_billed(&[acme(TEN, 10_103)]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_credential_stays_while_something_is_still_to_be_sent_with_it() {
+    let mut scene = Scene::ready().await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+    let path = format!("integrationconfigs/{}", scene.configuration);
+    let known = scene.seller.get(&path).await.unwrap();
+    let credential = known["integrationCredentialsId"].as_str().unwrap();
+    let credential = format!("integrationcredentials/{credential}");
+    delete_configuration(&mut scene).await;
+    Scene::assert_refused(scene.seller.delete(&credential).await, 400, &["1 ", "pending"]);
+    scene.until("2025-06-10T11:02:00Z").await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme(ELEVEN, 204)]);
+    scene.log_in().await;
+    scene.seller.delete(&credential).await.unwrap();
+    scene.end().await;
+}
