@@ -11,7 +11,7 @@ use outbill::Outbill;
 use sandbox::aws::Latency;
 use sandbox::functions::{self, BILL_DISPATCH_TIMEOUT};
 use sandbox::seller::Seller;
-use sandbox::{Options, Sandbox};
+use sandbox::{Change, Options, Sandbox};
 use serde_json::{Value, json};
 
 const BILLS: usize = 3;
@@ -66,22 +66,44 @@ impl Stage {
         }
     }
 
-    /// Hands over all bills, and gives how many of them are to come again.
+    /// Hands over all bills in their first version, and gives how many of them are to come again.
     async fn deliver(&self, receives: u32, time: Duration) -> usize {
+        self.hand_over(self.bills(1), receives, time).await
+    }
+
+    /// All bills in a version, each of 1.01 times its number.
+    fn bills(&self, version: u32) -> Vec<Value> {
+        let bill = |index: usize| {
+            json!({
+                "id": format!("bill-{index}"), "accountId": format!("account-{index}"), "version": version, "currency": "USD",
+                "lineItems": [{ "lineItemType": "USAGE", "currency": "USD", "convertedSubtotal": 1.01 * f64::from(version) }],
+            })
+        };
+        let message = |index| json!({ "orgId": self.seller.organization(), "bill": bill(index) });
+        (0..BILLS).map(message).collect()
+    }
+
+    async fn hand_over(&self, bodies: Vec<Value>, receives: u32, time: Duration) -> usize {
         let mut event = SqsEvent::default();
-        for index in 0..BILLS {
-            let bill = json!({
-                "id": format!("bill-{index}"), "accountId": format!("account-{index}"), "version": 1, "currency": "USD",
-                "lineItems": [{ "lineItemType": "USAGE", "currency": "USD", "convertedSubtotal": 1.01 }],
-            });
+        for (index, body) in bodies.into_iter().enumerate() {
             let mut message = SqsMessage::default();
             message.message_id = Some(format!("message-{index}"));
-            message.body = Some(json!({ "orgId": self.seller.organization(), "bill": bill }).to_string());
+            message.body = Some(body.to_string());
             message.attributes = HashMap::from([("ApproximateReceiveCount".to_owned(), receives.to_string())]);
             event.records.push(message);
         }
         let answer = bill_dispatch::handle(&self.outbill, event, self.sandbox.clock().now(), time).await;
         answer.batch_item_failures.len()
+    }
+
+    /// The status of each bill's newest run.
+    async fn statuses(&self) -> Vec<Value> {
+        let mut statuses = Vec::new();
+        for index in 0..BILLS {
+            let path = format!("integrationruns/Bill/latest/bill-{index}");
+            statuses.push(self.seller.get(&path).await.unwrap()["status"].clone());
+        }
+        statuses
     }
 
     fn calls(&self, service: &str) -> u64 {
@@ -169,5 +191,34 @@ async fn a_call_that_aws_rejects_is_not_halved_when_three_quarters_of_the_time_a
     assert_eq!(stage.deliver(2, BILL_DISPATCH_TIMEOUT).await, 0);
     assert_eq!(stage.calls("metering"), 4);
     assert_eq!(stage.billed(), [101, 101]);
+    stage.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn runs_that_there_was_no_time_to_tell_are_told_when_the_page_comes_again() {
+    const ANSWER: Duration = Duration::from_millis(500);
+    let latency = Latency::Of {
+        dynamodb: Duration::ZERO,
+        metering: ANSWER,
+        others: Duration::ZERO,
+    };
+    let stage = Stage::set(latency).await;
+    for version in [1, 2] {
+        assert_eq!(stage.hand_over(stage.bills(version), 1, BILL_DISPATCH_TIMEOUT).await, 0);
+    }
+    assert_eq!(stage.statuses().await, ["WAITING"; BILLS]);
+    let waiting = stage.pending().await;
+    let keys: Vec<&Value> = waiting.as_array().unwrap().iter().map(|key| &key["id"]).collect();
+    let page = vec![json!({ "flush": true, "keys": keys })];
+    let to = "2025-06-10T11:02:00Z".parse().unwrap();
+    stage.sandbox.change(Change::ClockMoved { to }).unwrap();
+    // The call is begun before three quarters, and answered after seven eighths.
+    assert_eq!(stage.hand_over(page.clone(), 1, ANSWER * 9 / 8).await, 1);
+    assert_eq!(stage.billed(), [101; 2 * BILLS]);
+    assert_eq!(stage.statuses().await, ["WAITING"; BILLS]);
+    let calls = stage.calls("metering");
+    assert_eq!(stage.hand_over(page, 2, BILL_DISPATCH_TIMEOUT).await, 0);
+    assert_eq!(stage.calls("metering"), calls);
+    assert_eq!(stage.statuses().await, ["COMPLETE"; BILLS]);
     stage.sandbox.stop().await;
 }
