@@ -12,7 +12,7 @@ use outbill::{
     values::{
         configuration::{Audit, DestinationKind},
         credential::{AWS_INTEGRATION, AwsRole, IntegrationCredential},
-        entry::EntryState,
+        entry::{EntryState, Origin},
         ids::CredentialId,
     },
 };
@@ -75,6 +75,16 @@ pub(crate) async fn update(
         credential_changed(&call, &changed.id).await?;
         return Err(version_mismatch(version, stored.version));
     }
+    let account = |role: &Option<AwsRole>| role.as_ref().map(|role| role.account_id.clone());
+    if account(&stored.aws) != account(&changed.aws) {
+        let held = open_with(&call, &changed.id, |open| matches!(open, Open::Entry(_))).await?;
+        if held > 0 {
+            return Err(ApiError::bad_request(format!(
+                "accountId: {held} entries that were metered with the credential are not settled, and only CloudTrail of their account shows what AWS \
+                 has of them; nothing was changed: make a new credential for the other account, and connect the configurations to it"
+            )));
+        }
+    }
     let updated = match call.outbill.credentials.update(&changed, call.now, &call.by).await? {
         Changed::Done(updated) => updated,
         Changed::Version(stored) => {
@@ -115,34 +125,44 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
             configurations::some_of(names)
         )));
     }
-    let unsent = unsent(&call, &stored.id).await?;
+    // Whatever a configuration still owes is sent with the credential that it has by then.
+    let configurations = call.outbill.configurations.of_organization(&call.organization).await?;
+    let is_gone = |origin: &Origin| configurations.iter().all(|known| known.id != origin.configuration);
+    let unsent = open_with(&call, &stored.id, |open| match open {
+        Open::Entry(entry) => entry.state == EntryState::Pending && is_gone(&entry.origin),
+        Open::Key(key) => key.is_claimable() && is_gone(&key.origin),
+    });
+    let unsent = unsent.await?;
     if unsent > 0 {
         return Err(ApiError::bad_request(format!(
-            "{unsent} entries and usage keys are still to be sent with the credential, as `pending` lists them; nothing was deleted: try again \
-             when they are sent, which takes an hour, and a day at most"
+            "{unsent} entries and usage keys of a deleted configuration are still to be sent with the credential, as `pending` lists them; nothing \
+             was deleted: try again when they are sent, which takes an hour, and a day at most"
         )));
     }
     let deleted = call.outbill.credentials.delete(&call.organization, &stored.id).await?;
     deleted.as_ref().map(show).map(Json).ok_or_else(|| missing(&id))
 }
 
-/// What is still to be sent with a credential: of configurations that are gone, or that were connected to another one since.
-async fn unsent(call: &Call, id: &CredentialId) -> Result<usize, ApiError> {
-    let needs = |open: &&Open| match open {
-        Open::Entry(entry) => entry.state == EntryState::Pending && entry.origin.connection.credential == *id,
-        Open::Key(key) => key.is_claimable() && key.origin.connection.credential == *id,
+/// How much of what is not settled, and `counts`, was claimed with a credential.
+async fn open_with(call: &Call, id: &CredentialId, counts: impl Fn(&Open) -> bool) -> Result<usize, ApiError> {
+    let is_its_own = |open: &&Open| {
+        let origin = match open {
+            Open::Entry(entry) => &entry.origin,
+            Open::Key(key) => &key.origin,
+        };
+        origin.connection.credential == *id && counts(open)
     };
     let mut page = PageRequest {
         size: PAGE_MAX,
         after: None,
     };
-    let mut unsent: usize = 0;
+    let mut found: usize = 0;
     loop {
         let open = call.outbill.ledger.open(&call.organization, &page).await?;
-        unsent = unsent.saturating_add(open.items.iter().filter(needs).count());
+        found = found.saturating_add(open.items.iter().filter(is_its_own).count());
         match open.next {
             Some(after) => page.after = Some(after),
-            None => return Ok(unsent),
+            None => return Ok(found),
         }
     }
 }

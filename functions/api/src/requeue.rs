@@ -9,6 +9,7 @@ use outbill::{
     values::ids::{ConfigurationId, OrganizationId},
     values::message::replay_of,
 };
+use serde_json::{Value, json};
 
 /// Runs that are queued before they are taken from the list. Where a call ends early, at API Gateway's 29 seconds or on an error, its repeat goes
 /// on from there: thousands of bills may wait for one thing.
@@ -21,7 +22,13 @@ pub(crate) async fn after_mapping(
     entity: &str,
     m3ter_id: &str,
 ) -> Result<(), StoreError> {
-    waiting_for(outbill, organization, &format!("MAPPING#{entity}#{m3ter_id}")).await
+    send_again(
+        outbill,
+        organization,
+        &format!("MAPPING#{entity}#{m3ter_id}"),
+        |replay| replay,
+    )
+    .await
 }
 
 /// Queues every run that waits for a configuration: its credential, its being enabled, its settings.
@@ -30,26 +37,35 @@ pub(crate) async fn after_configuration(
     organization: &OrganizationId,
     id: &ConfigurationId,
 ) -> Result<(), StoreError> {
-    waiting_for(outbill, organization, &format!("CONFIG#{id}")).await
+    send_again(outbill, organization, &format!("CONFIG#{id}"), |replay| replay).await
 }
 
-/// Queues every run that waits for a configuration that is gone now, and those of the bills that it owned.
+/// Queues every run that waits for a configuration that is gone now, and those of the bills that it owned, for whichever configuration is the next.
 pub(crate) async fn after_end_of_configuration(
     outbill: &Outbill,
     organization: &OrganizationId,
     id: &ConfigurationId,
 ) -> Result<(), StoreError> {
     after_configuration(outbill, organization, id).await?;
-    waiting_for(outbill, organization, &format!("OWNER#{id}")).await
+    let to_every = |mut replay: Value| {
+        replay["everyConfiguration"] = json!(true);
+        replay
+    };
+    send_again(outbill, organization, &format!("OWNER#{id}"), to_every).await
 }
 
 /// Queued first, taken from the list after: a crash between the two queues a run twice, which changes nothing.
-async fn waiting_for(outbill: &Outbill, organization: &OrganizationId, what: &str) -> Result<(), StoreError> {
+async fn send_again(
+    outbill: &Outbill,
+    organization: &OrganizationId,
+    what: &str,
+    message: impl Fn(Value) -> Value,
+) -> Result<(), StoreError> {
     let waiting = outbill.waiting.take(organization, what).await?;
     for runs in waiting.chunks(RUNS_TOGETHER_MAX) {
         let messages: Vec<_> = runs
             .iter()
-            .map(|(bill, run)| replay_of(organization, run, bill))
+            .map(|(bill, run)| message(replay_of(organization, run, bill)))
             .collect();
         outbill.queue.send_all(&messages).await?;
         outbill.waiting.remove_all(organization, what, runs).await?;

@@ -108,7 +108,7 @@ impl Change {
     }
 }
 
-/// `{"orgId", "integrationRunId", "billId"?, "replay": true, "remap"?: true}`
+/// `{"orgId", "integrationRunId", "billId"?, "replay": true, "remap"?: true, "everyConfiguration"?: true}`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     pub organization: OrganizationId,
@@ -116,6 +116,8 @@ pub struct Replay {
     /// The run's bill, if what it waited for has come: then the run may never have been written, because its worker died.
     pub waited: Option<BillId>,
     pub mode: ReplayMode,
+    /// Not for the run's configuration alone: the one that owned the bill is gone, and whichever is the next takes it over.
+    pub every_configuration: bool,
 }
 
 /// How far a replay may go.
@@ -333,11 +335,16 @@ fn replay(object: &Map<String, Value>) -> Result<Message, MessageError> {
     if object.get("replay") != Some(&Value::Bool(true)) {
         return Err(field("replay", "it must be true"));
     }
-    let mode = match object.get("remap") {
-        None | Some(Value::Null | Value::Bool(false)) => ReplayMode::Apply,
-        Some(Value::Bool(true)) => ReplayMode::Remap,
-        Some(_) => return Err(field("remap", "it must be true or false")),
+    let flag = |name: &'static str| match object.get(name) {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(false),
+        Some(Value::Bool(true)) => Ok(true),
+        Some(_) => Err(field(name, "it must be true or false")),
     };
+    let mode = match flag("remap")? {
+        false => ReplayMode::Apply,
+        true => ReplayMode::Remap,
+    };
+    let every_configuration = flag("everyConfiguration")?;
     let run = RunId::new(text(object, "integrationRunId")?).map_err(|error| field("integrationRunId", error))?;
     let waited = match object.get("billId") {
         None | Some(Value::Null) => None,
@@ -348,6 +355,7 @@ fn replay(object: &Map<String, Value>) -> Result<Message, MessageError> {
         run,
         waited,
         mode,
+        every_configuration,
     }))
 }
 

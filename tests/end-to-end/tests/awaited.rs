@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, and, bill, message, per_bill, set_up};
+use end_to_end::{
+    ACME, ACME_AWS_ACCOUNT, DIMENSION, GLOBEX_LICENSE, INITECH, INITECH_CUSTOMER, Scene, and, bill, message, per_bill,
+    set_up,
+};
 use outbill::values::ids::{ConfigurationId, OrganizationId};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
@@ -13,9 +16,9 @@ fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
     (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
 }
 
-async fn disable(scene: &Scene) {
+async fn disable(scene: &Scene, configuration: &str) {
     let organization = OrganizationId::new(scene.organization()).unwrap();
-    let configuration = ConfigurationId::new(&*scene.configuration).unwrap();
+    let configuration = ConfigurationId::new(configuration).unwrap();
     let outbill = scene.outbill().await;
     let disabled = outbill.configurations.disable(&organization, &configuration).await;
     assert!(disabled.unwrap());
@@ -30,7 +33,7 @@ async fn delete_configuration(scene: &mut Scene) {
 #[tokio::test]
 async fn a_bill_that_waits_for_a_configuration_goes_to_the_next_when_that_is_deleted() {
     let mut scene = Scene::ready().await;
-    disable(&scene).await;
+    disable(&scene, &scene.configuration).await;
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
     scene.assert_run("june", "DISABLED", "disabled").await;
     scene.configure(per_bill()).await;
@@ -45,7 +48,7 @@ async fn owned() -> (Scene, [String; 2]) {
     let mut scene = Scene::ready().await;
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
     let others = [scene.configure(per_bill()).await, scene.configure(per_bill()).await];
-    disable(&scene).await;
+    disable(&scene, &scene.configuration).await;
     scene.until("2025-06-10T11:05:00Z").await;
     scene.bill(&bill("june", ACME, 2).of("103.07")).await;
     scene.assert_billed(&[acme(TEN, 10_103)]);
@@ -63,6 +66,21 @@ async fn a_bill_that_another_configuration_owns_is_taken_over_when_that_is_delet
         .into_iter()
         .find(|run| run.status == "COMPLETE");
     assert_eq!(sent.unwrap().json["destinationId"], json!(others[0]));
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_bill_whose_owner_is_deleted_goes_past_a_configuration_that_may_not_send() {
+    let (mut scene, others) = owned().await;
+    disable(&scene, &others[0]).await;
+    delete_configuration(&mut scene).await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme(ELEVEN, 204)]);
+    let sent = scene
+        .runs("june")
+        .await
+        .into_iter()
+        .find(|run| run.status == "COMPLETE");
+    assert_eq!(sent.unwrap().json["destinationId"], json!(others[1]));
     scene.end().await;
 }
 
@@ -102,6 +120,27 @@ async fn a_configuration_that_is_mended_while_a_bill_is_on_its_way_sends_it() {
 }
 
 #[tokio::test]
+async fn a_mapping_too_many_that_is_deleted_while_a_bill_is_on_its_way_sends_it() {
+    let slow = Duration::from_millis(50);
+    let mut scene = Scene::start_slow(slow).await.with(per_bill()).await;
+    scene.map("Account", INITECH, "Customer", INITECH_CUSTOMER).await;
+    // A licence wants an AWS account beside it, and this buyer has none.
+    let licence = scene.map("Account", INITECH, "License", GLOBEX_LICENSE).await;
+    let june = message::updated(scene.organization(), &bill("june", INITECH, 1).of("101.03"));
+    let seller = scene.seller.clone();
+    let mend = async {
+        // The bill's worker has read the mappings by now, and is not at its end yet.
+        tokio::time::sleep(slow * 5 / 2).await;
+        seller.delete(&format!("externalmappings/{licence}")).await.unwrap();
+    };
+    let (again, ()) = tokio::join!(scene.deliver([june]), mend);
+    assert_eq!(again, Vec::<String>::new());
+    scene.rest().await;
+    scene.assert_billed(&[(INITECH_CUSTOMER, DIMENSION, TEN, 10_103)]);
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_credential_stays_while_something_is_still_to_be_sent_with_it() {
     let mut scene = Scene::ready().await;
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
@@ -117,4 +156,35 @@ async fn a_credential_stays_while_something_is_still_to_be_sent_with_it() {
     scene.log_in().await;
     scene.seller.delete(&credential).await.unwrap();
     scene.end().await;
+}
+
+#[tokio::test]
+async fn a_credential_that_a_configuration_has_exchanged_is_not_needed_any_more() {
+    let mut scene = Scene::start().await;
+    scene = scene.with(and(per_bill(), json!({ "marketplaceShadow": true }))).await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    let path = format!("integrationconfigs/{}", scene.configuration);
+    let mut known = scene.seller.get(&path).await.unwrap();
+    let credential = format!(
+        "integrationcredentials/{}",
+        known["integrationCredentialsId"].as_str().unwrap()
+    );
+    let other = json!({ "type": "AWS_INTEGRATION", "destination": "AWS" });
+    let other = scene.seller.post("integrationcredentials", &other).await.unwrap();
+    known["integrationCredentialsId"] = other["id"].clone();
+    let fields = [
+        "entityType",
+        "destination",
+        "name",
+        "configData",
+        "version",
+        "integrationCredentialsId",
+    ];
+    let change: serde_json::Map<String, Value> = fields
+        .iter()
+        .map(|field| ((*field).to_owned(), known[*field].clone()))
+        .collect();
+    scene.seller.put(&path, &Value::Object(change)).await.unwrap();
+    scene.rest().await;
+    scene.seller.delete(&credential).await.unwrap();
 }

@@ -138,3 +138,50 @@ async fn a_receipt_that_comes_after_its_day_was_looked_at_is_looked_for_the_day_
     );
     scene.end().await;
 }
+
+#[tokio::test]
+async fn a_late_receipt_of_the_last_hour_of_a_day_is_looked_for_as_well() {
+    let mut scene = Scene::start().await.with(for_account(ACME, json!({}))).await;
+    scene.until("2025-06-10T22:20:00Z").await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+    // The tick at one past claims hour 23.
+    scene.until("2025-06-10T22:59:00Z").await;
+    scene.metering_always_fails(FaultKind::LostRequest);
+    scene.until("2025-06-11T14:00:00Z").await;
+    scene.heal();
+    scene.cloudtrail(json!({ "drop": 1 }));
+    scene.until("2025-06-12T11:30:00Z").await;
+    let report = scene.report().await;
+    let found = &report["discrepancies"];
+    assert_eq!(
+        report["discrepanciesByReason"],
+        json!({ "RECEIPT_UNSEEN_LONG": 1 }),
+        "{report:#}"
+    );
+    assert_eq!(found[0]["hour"], json!("2025-06-10T23:00:00Z"), "{report:#}");
+    assert_eq!(found[0]["amendment"]["kind"], json!("MARK_UNVERIFIED"), "{report:#}");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_credential_keeps_its_account_while_what_it_metered_is_not_settled() {
+    let mut scene = Scene::start().await;
+    scene.map("Account", ACME, "Customer", ACME_AWS_ACCOUNT).await;
+    scene.configuration = configured_in(&scene, "444455556666", for_account(ACME, json!({}))).await;
+    unknown(&mut scene, FaultKind::LostAnswer).await;
+    let known = scene
+        .seller
+        .get(&format!("integrationconfigs/{}", scene.configuration))
+        .await
+        .unwrap();
+    let path = format!(
+        "integrationcredentials/{}",
+        known["integrationCredentialsId"].as_str().unwrap()
+    );
+    let moved = |account: &str| json!({ "type": "AWS_INTEGRATION", "accountId": account, "roleName": "OutbillMetering", "version": 1 });
+    let refused = scene.seller.put(&path, &moved("555566667777")).await;
+    Scene::assert_refused(refused, 400, &["accountId", "new credential"]);
+    scene.seller.put(&path, &moved("444455556666")).await.unwrap();
+    scene.end().await;
+}

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use outbill::Outbill;
+use outbill::values::hour::Hour;
+use outbill::values::message;
+use outbill::values::usage_key::KeyHash;
 use sandbox::aws::Latency;
 use sandbox::functions::{self, BILL_DISPATCH_TIMEOUT};
 use sandbox::seller::Seller;
-use sandbox::{Change, Options, Sandbox};
+use sandbox::{Change, Fault, FaultKind, Options, Sandbox, Service};
 use serde_json::{Value, json};
 
 const BILLS: usize = 3;
@@ -171,15 +174,17 @@ async fn what_was_claimed_and_could_not_be_sent_in_time_is_sent_when_it_comes_ag
     stage.sandbox.stop().await;
 }
 
+/// So long AWS takes to answer.
+const ANSWER: Duration = Duration::from_millis(500);
+const LATE: Latency = Latency::Of {
+    dynamodb: Duration::ZERO,
+    metering: ANSWER,
+    others: Duration::ZERO,
+};
+
 #[tokio::test]
 async fn a_call_that_aws_rejects_is_not_halved_when_three_quarters_of_the_time_are_over() {
-    const ANSWER: Duration = Duration::from_millis(500);
-    let latency = Latency::Of {
-        dynamodb: Duration::ZERO,
-        metering: ANSWER,
-        others: Duration::ZERO,
-    };
-    let stage = Stage::set(latency).await;
+    let stage = Stage::set(LATE).await;
     let bad = json!({ "badCustomers": [customer(0)] }).to_string();
     let (status, _) = common::control(&stage.sandbox, "POST", "/marketplace", &bad).await;
     assert_eq!(status, 200);
@@ -194,31 +199,83 @@ async fn a_call_that_aws_rejects_is_not_halved_when_three_quarters_of_the_time_a
     stage.sandbox.stop().await;
 }
 
+impl Stage {
+    /// A seller whose bills have grown since they were metered, an hour later, before the tick. Gives the page that claims.
+    async fn grown() -> (Stage, Value) {
+        let stage = Stage::set(LATE).await;
+        for version in [1, 2] {
+            assert_eq!(stage.hand_over(stage.bills(version), 1, BILL_DISPATCH_TIMEOUT).await, 0);
+        }
+        assert_eq!(stage.statuses().await, ["WAITING"; BILLS]);
+        let page = json!({ "flush": true, "keys": stage.ids().await });
+        let to = "2025-06-10T11:02:00Z".parse().unwrap();
+        stage.sandbox.change(Change::ClockMoved { to }).unwrap();
+        (stage, page)
+    }
+
+    /// What `pending` calls each of its rows.
+    async fn ids(&self) -> Vec<String> {
+        let pending = self.pending().await;
+        let ids = pending.as_array().unwrap().iter();
+        ids.map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
 #[tokio::test]
 async fn runs_that_there_was_no_time_to_tell_are_told_when_the_page_comes_again() {
-    const ANSWER: Duration = Duration::from_millis(500);
-    let latency = Latency::Of {
-        dynamodb: Duration::ZERO,
-        metering: ANSWER,
-        others: Duration::ZERO,
-    };
-    let stage = Stage::set(latency).await;
-    for version in [1, 2] {
-        assert_eq!(stage.hand_over(stage.bills(version), 1, BILL_DISPATCH_TIMEOUT).await, 0);
-    }
-    assert_eq!(stage.statuses().await, ["WAITING"; BILLS]);
-    let waiting = stage.pending().await;
-    let keys: Vec<&Value> = waiting.as_array().unwrap().iter().map(|key| &key["id"]).collect();
-    let page = vec![json!({ "flush": true, "keys": keys })];
-    let to = "2025-06-10T11:02:00Z".parse().unwrap();
-    stage.sandbox.change(Change::ClockMoved { to }).unwrap();
+    let (stage, page) = Stage::grown().await;
     // The call is begun before three quarters, and answered after seven eighths.
-    assert_eq!(stage.hand_over(page.clone(), 1, ANSWER * 9 / 8).await, 1);
+    assert_eq!(stage.hand_over(vec![page.clone()], 1, ANSWER * 9 / 8).await, 1);
     assert_eq!(stage.billed(), [101; 2 * BILLS]);
     assert_eq!(stage.statuses().await, ["WAITING"; BILLS]);
     let calls = stage.calls("metering");
-    assert_eq!(stage.hand_over(page, 2, BILL_DISPATCH_TIMEOUT).await, 0);
+    assert_eq!(stage.hand_over(vec![page], 2, BILL_DISPATCH_TIMEOUT).await, 0);
     assert_eq!(stage.calls("metering"), calls);
     assert_eq!(stage.statuses().await, ["COMPLETE"; BILLS]);
     stage.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_that_comes_for_the_last_time_tells_whatever_the_time_is() {
+    let (stage, page) = Stage::grown().await;
+    assert_eq!(stage.hand_over(vec![page], 3, ANSWER * 9 / 8).await, 0);
+    assert_eq!(stage.statuses().await, ["COMPLETE"; BILLS]);
+    stage.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn what_aws_refused_is_told_when_the_page_comes_again_too() {
+    let (stage, page) = Stage::grown().await;
+    let page = json!({ "flush": true, "keys": [page["keys"][0]] });
+    let bad = json!({ "badCustomers": [customer(0), customer(1), customer(2)] }).to_string();
+    let (status, _) = common::control(&stage.sandbox, "POST", "/marketplace", &bad).await;
+    assert_eq!(status, 200);
+    assert_eq!(stage.hand_over(vec![page.clone()], 1, ANSWER * 9 / 8).await, 1);
+    assert_eq!(stage.statuses().await, ["WAITING"; BILLS]);
+    assert_eq!(stage.hand_over(vec![page], 2, BILL_DISPATCH_TIMEOUT).await, 0);
+    let told = stage.statuses().await;
+    assert_eq!(told.iter().filter(|status| **status == "ERROR").count(), 1, "{told:?}");
+    stage.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_entries_tells_again_too() {
+    let (stage, page) = Stage::grown().await;
+    let lost = Fault::new(Service::Metering, FaultKind::LostRequest, 1);
+    stage.sandbox.faults(vec![lost]).unwrap();
+    assert_eq!(stage.hand_over(vec![page], 3, BILL_DISPATCH_TIMEOUT).await, 0);
+    let entries: Vec<(KeyHash, Hour)> = stage.ids().await.iter().map(|id| named(id)).collect();
+    let pages = message::flush_pages(&[], &entries);
+    assert_eq!(stage.hand_over(pages.clone(), 1, ANSWER * 9 / 8).await, 1);
+    assert_eq!(stage.billed(), [101; 2 * BILLS]);
+    assert_ne!(stage.statuses().await, ["COMPLETE"; BILLS]);
+    assert_eq!(stage.hand_over(pages, 2, BILL_DISPATCH_TIMEOUT).await, 0);
+    assert_eq!(stage.statuses().await, ["COMPLETE"; BILLS]);
+    stage.sandbox.stop().await;
+}
+
+/// An entry as `pending` names it: its usage key and its hour.
+fn named(id: &str) -> (KeyHash, Hour) {
+    let (key, hour) = id.split_once('-').unwrap();
+    (KeyHash::try_from(key.to_owned()).unwrap(), hour.parse().unwrap())
 }

@@ -131,7 +131,7 @@ pub(super) async fn came_meanwhile(
                         let mut read = read.iter();
                         read.any(|read| read.id == now.id && read.version == now.version)
                     };
-                    !now.iter().all(is_known)
+                    now.len() != read.len() || !now.iter().all(is_known)
                 }
             },
         };

@@ -42,7 +42,7 @@ pub(super) type Configurations = Arc<[Arc<IntegrationConfiguration>]>;
 type MappingsOf = Arc<OnceCell<Vec<ExternalMapping>>>;
 
 /// How an invocation spends its time. However slow the table is, what is claimed in the first half is sent, and what AWS said is written down. Runs
-/// of others that there was no time to tell are told when the message comes again.
+/// that a page settles, and that there was no time to tell, are told when the page comes again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time {
     begins_until: Instant,
@@ -409,8 +409,8 @@ pub(super) struct Progress {
     pub(super) claimed: Vec<EntryName>,
     /// Entries that were settled without asking AWS: their window had closed.
     pub(super) closed: Vec<Recorded>,
-    /// Entries that AWS had accepted when the message came again: whoever claimed them may not have told their runs.
-    pub(super) accepted: Vec<Entry>,
+    /// Entries that were settled when the message came again: whoever settled them may not have told their runs.
+    pub(super) settled: Vec<Entry>,
     pub(super) failed: Option<DispatchError>,
 }
 
@@ -426,8 +426,9 @@ impl Progress {
         if !self.runs.is_empty() {
             return BTreeSet::new();
         }
-        let accepted = self.accepted.iter().map(|entry| (entry.key.hash(), entry.hour));
-        self.claimed.iter().cloned().chain(accepted).collect()
+        let closed = self.closed.iter().map(|closed| &closed.entry);
+        let settled = closed.chain(&self.settled).map(|entry| (entry.key.hash(), entry.hour));
+        self.claimed.iter().cloned().chain(settled).collect()
     }
 
     pub(super) fn has_claims(&self) -> bool {

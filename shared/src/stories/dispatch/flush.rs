@@ -56,6 +56,8 @@ pub(super) async fn page(
 ) -> Result<(), DispatchError> {
     send_again(batch, entries, progress).await?;
     if repeats {
+        let known = batch.outbill.ledger.entries(entries).await?;
+        tell_again(batch, known.into_values(), progress);
         resume(batch, keys, progress).await?;
     }
     claim_all(batch, keys, |state| state, progress).await
@@ -83,24 +85,33 @@ async fn send_again(batch: &Batch<'_>, entries: &[EntryName], progress: &mut Pro
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Goes on where a worker before ended: what has no answer is sent again, and the runs of what was accepted are told again.
+/// Goes on where a worker before ended: what has no answer is sent again, and the runs of what was settled are told again.
 async fn resume(batch: &Batch<'_>, keys: &[KeyHash], progress: &mut Progress) -> Result<(), DispatchError> {
     let mut reading = Vec::new();
     for key in keys {
         reading.push(batch.outbill.ledger.recent(key, batch.now));
     }
     let found: Vec<Vec<Entry>> = stream::iter(reading).buffered(AT_ONCE_MAX).try_collect().await?;
-    let mut unanswered = Vec::new();
-    for entry in found.into_iter().flatten() {
-        match entry.state {
-            EntryState::Pending => unanswered.push((entry.key.hash(), entry.hour)),
-            EntryState::Accepted if batch.now.duration_since(entry.claimed_at) < REPEATS_WITHIN => {
-                progress.accepted.push(entry);
-            }
-            _ => {}
-        }
-    }
+    let (unanswered, settled): (Vec<Entry>, Vec<Entry>) = found
+        .into_iter()
+        .flatten()
+        .partition(|entry| entry.state == EntryState::Pending);
+    tell_again(batch, settled, progress);
+    let unanswered: Vec<EntryName> = unanswered.iter().map(|entry| (entry.key.hash(), entry.hour)).collect();
     send_again(batch, &unanswered, progress).await
+}
+
+/// Notes what was settled since the message came first; its runs may not have been told.
+fn tell_again(batch: &Batch<'_>, entries: impl IntoIterator<Item = Entry>, progress: &mut Progress) {
+    let since = |entry: &Entry| match entry.state {
+        EntryState::Pending | EntryState::Adopted => false,
+        EntryState::Accepted
+        | EntryState::Refused
+        | EntryState::Conflict
+        | EntryState::Unknown
+        | EntryState::Released => batch.now.duration_since(entry.last_attempt_at()) < REPEATS_WITHIN,
+    };
+    progress.settled.extend(entries.into_iter().filter(since));
 }
 
 /// Of a page's entries, those that may be sent: all of them, unless the table is a restored copy.

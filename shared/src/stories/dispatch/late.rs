@@ -46,8 +46,14 @@ struct Told<'a> {
     record: Option<String>,
 }
 
-/// Tells the runs that are not of this batch, as long as there is time. Gives the entries whose runs could not be told.
-pub(super) async fn late(batch: &Batch<'_>, own: &BTreeSet<RunId>, settled: &Settled) -> BTreeSet<EntryName> {
+/// Tells the runs that are not of this batch. There has to be time only for those whose entries come `again`, with their page. Gives the entries
+/// whose runs could not be told.
+pub(super) async fn late(
+    batch: &Batch<'_>,
+    own: &BTreeSet<RunId>,
+    again: &BTreeSet<&EntryName>,
+    settled: &Settled,
+) -> BTreeSet<EntryName> {
     let mut by_run: BTreeMap<(&BillReference, &RunId), Entries<'_>> = BTreeMap::new();
     for (name, settlement) in &settled.entries {
         let origin = &settlement.entry.origin;
@@ -64,9 +70,15 @@ pub(super) async fn late(batch: &Batch<'_>, own: &BTreeSet<RunId>, settled: &Set
         // What an entry led to comes after it.
         entries.sort_by_key(|(_, settlement)| settlement.follow_up.is_none());
     }
+    // Those that come no more are told first.
+    let (waiting, last): (Vec<Entries<'_>>, Vec<Entries<'_>>) = runs
+        .into_iter()
+        .partition(|entries| entries.iter().all(|(name, _)| again.contains(name)));
+    let chunks = last.chunks(TOGETHER_MAX).map(|some| (some, true));
+    let chunks = chunks.chain(waiting.chunks(TOGETHER_MAX).map(|some| (some, false)));
     let mut untold = BTreeSet::new();
-    for some in runs.chunks(TOGETHER_MAX) {
-        if !batch.tells() {
+    for (some, is_last) in chunks {
+        if !is_last && !batch.tells() {
             untold.extend(some.iter().flat_map(names));
             continue;
         }

@@ -123,6 +123,13 @@ async fn handle(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<(String, Disp
             .collect();
     }
     let mut progress: Vec<Progress> = prepare(batch, deliveries).await;
+    let of_other_runs: Vec<BTreeSet<EntryName>> = progress.iter().map(Progress::of_other_runs).collect();
+    let comes_again = |delivery: &Delivery| delivery.receives < finish::QUEUE_REPEATS_MAX;
+    let again = deliveries.iter().zip(&of_other_runs);
+    let again: BTreeSet<&EntryName> = again
+        .filter(|(delivery, _)| comes_again(delivery))
+        .flat_map(|(_, entries)| entries)
+        .collect();
     let settled = isolated(settle::settle(batch, &mut progress)).await;
     let settled = settled.and_then(|outcome| outcome);
     let own: BTreeSet<RunId> = progress
@@ -131,7 +138,6 @@ async fn handle(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<(String, Disp
         .collect();
     // The claims are durable and pending; without their outcome a message that made some is delivered again.
     let is_settled = settled.is_ok();
-    let of_other_runs: Vec<BTreeSet<EntryName>> = progress.iter().map(Progress::of_other_runs).collect();
     let finishing = progress.into_iter().enumerate();
     let finishing = finishing.filter(|(_, progress)| is_settled || !progress.has_claims());
     let nothing = settle::Settled::default();
@@ -142,7 +148,7 @@ async fn handle(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<(String, Disp
         .collect();
     let disposition = |place: usize| finished.get(&place).copied().unwrap_or(Disposition::Retry);
     let untold = match &settled {
-        Ok(settled) => late::late(batch, &own, settled).await,
+        Ok(settled) => late::late(batch, &own, &again, settled).await,
         Err(error) => {
             report("of this batch", error);
             BTreeSet::new()
@@ -151,8 +157,7 @@ async fn handle(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<(String, Disp
     batch.emit();
     let dispositions = deliveries.iter().zip(&of_other_runs).enumerate();
     let dispositions = dispositions.map(|(place, (delivery, entries))| {
-        let tells_again = delivery.receives < finish::QUEUE_REPEATS_MAX && !entries.is_disjoint(&untold);
-        let disposition = match tells_again {
+        let disposition = match comes_again(delivery) && !entries.is_disjoint(&untold) {
             true => Disposition::Retry,
             false => disposition(place),
         };

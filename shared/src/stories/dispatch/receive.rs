@@ -253,10 +253,11 @@ async fn replayed(batch: &Batch<'_>, replay: &Replay) -> Result<Result<Next, Unu
     let log = batch.outbill.runs.log(&replay.organization, &replay.run).await?;
     let input = log.iter().find_map(|entry| entry.get("input")).cloned();
     let body = input.unwrap_or_else(|| json!({ "orgId": replay.organization, "billId": run.entity_id }));
-    let only = run
+    let own = run
         .destination_id
         .as_deref()
         .and_then(|id| ConfigurationId::new(id).ok());
+    let only = own.filter(|_| !replay.every_configuration);
     Ok(Ok(Next::Follow {
         body,
         mode: replay.mode.into(),

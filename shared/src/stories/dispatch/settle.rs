@@ -54,7 +54,7 @@ pub(super) async fn settle(batch: &Batch<'_>, progress: &mut [Progress]) -> Resu
             batch.measure_settled(&closed.entry);
             settled.entries.insert(name, settlement(closed, None, None, false));
         }
-        for entry in progress.accepted.drain(..) {
+        for entry in progress.settled.drain(..) {
             let name = (entry.key.hash(), entry.hour);
             let told = settlement(Recorded::plain(entry), None, None, false);
             settled.entries.insert(name, told);

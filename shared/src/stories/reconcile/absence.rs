@@ -4,7 +4,7 @@ use super::ReconcileError;
 use super::day::{self, Run};
 use super::desk::Desk;
 use super::{settle, watch};
-use crate::decisions::report::{Scope, is_of};
+use crate::decisions::report::Scope;
 use crate::effects::ledger::{Ledger, TrailList};
 use crate::values::entry::Entry;
 use crate::values::hour::Hour;
@@ -30,14 +30,13 @@ pub(super) async fn all(desk: &Desk<'_>, run: &mut Run) -> Result<(), ReconcileE
             run.save(desk).await?;
         }
     }
-    let reconciliation = &run.leased.reconciliation;
-    let (created, date) = (reconciliation.created, reconciliation.date);
+    let created = run.leased.reconciliation.created;
     let mut open = day::listed(desk, TrailList::Open, day::back(desk.now)).await?;
     // What was marked a moment ago has moved from one list to the other.
     open.retain(|entry| {
         let marked_here = entry.is_unverified() && entry.unseen_since.is_some_and(|since| since >= created);
         let counted = run.listed.contains_key(&(entry.hour, entry.key.hash()));
-        !(marked_here && counted && is_of(entry.hour, date))
+        !(marked_here && counted)
     });
     look(desk, run, open).await
 }

@@ -351,10 +351,10 @@ pub(super) fn bounds(date: Date) -> (Timestamp, Timestamp) {
     (start, hours(start, 24))
 }
 
-/// The hours of the day before: a receipt may have come, or been too young, after that day was looked at.
+/// The hours of the day before, up to the first of the day: a receipt may have come, or been too young, after that day was looked at.
 pub(super) fn before(date: Date) -> (Hour, Hour) {
     let (start, _) = bounds(date);
-    (Hour::containing(hours(start, -24)), Hour::containing(hours(start, -1)))
+    (Hour::containing(hours(start, -24)), Hour::containing(start))
 }
 
 /// The hours of the last 90 days.
