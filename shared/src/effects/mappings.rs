@@ -4,14 +4,12 @@
 //! outside. The key of the second holds system, table and configuration, so a second mapping of the same kind for the same thing cannot be
 //! stored, however requests race.
 
-use aws_sdk_dynamodb::types::{
-    Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, builders::PutBuilder,
-};
+use aws_sdk_dynamodb::types::{Delete, ReturnValuesOnConditionCheckFailure, TransactWriteItem, builders::PutBuilder};
 use jiff::Timestamp;
 
 use super::{
     row::{Item, Row, RowBuilder, key_part, number, text},
-    table::{Order, PK, Page, PageRequest, Refusal, Rows, SK, StoreError, Table, Transacted, check_size},
+    table::{Order, PK, Page, PageRequest, Refusal, Rows, SK, StoreError, Table, Transacted},
 };
 use crate::values::{
     ids::{ConfigurationId, OrganizationId},
@@ -193,11 +191,12 @@ impl Mappings {
     pub async fn create(&self, mapping: &ExternalMapping) -> Result<Stored, StoreError> {
         let keys = Keys::of(mapping);
         let actions = vec![
-            self.put_action(write(mapping, &keys.own), |put| {
+            self.0.put_action(write(mapping, &keys.own), |put| {
                 put.condition_expression("attribute_not_exists(PK)")
             })?,
-            self.put_action(write(mapping, &keys.mapped), if_free_or_own(&mapping.id))?,
-            self.put_action(write(mapping, &keys.external), |put| put)?,
+            self.0
+                .put_action(write(mapping, &keys.mapped), if_free_or_own(&mapping.id))?,
+            self.0.put_action(write(mapping, &keys.external), |put| put)?,
         ];
         match self.0.transact(actions).await? {
             Transacted::Done => Ok(Stored::Done(mapping.clone())),
@@ -225,12 +224,12 @@ impl Mappings {
         let (old, new) = (Keys::of(&stored), Keys::of(&next));
         let seen = next.version.saturating_sub(1);
         let mut actions = vec![
-            self.put_action(write(&next, &new.own), |put| {
+            self.0.put_action(write(&next, &new.own), |put| {
                 put.condition_expression("version = :seen")
                     .expression_attribute_values(":seen", number(seen))
             })?,
-            self.put_action(write(&next, &new.mapped), if_free_or_own(&next.id))?,
-            self.put_action(write(&next, &new.external), |put| put)?,
+            self.0.put_action(write(&next, &new.mapped), if_free_or_own(&next.id))?,
+            self.0.put_action(write(&next, &new.external), |put| put)?,
         ];
         if old.mapped != new.mapped {
             actions.push(self.delete_action(&old.mapped, None)?);
@@ -270,17 +269,6 @@ impl Mappings {
         Err(StoreError::Contended {
             operation: "deleting an external mapping",
         })
-    }
-
-    fn put_action(
-        &self,
-        item: Item,
-        condition: impl FnOnce(PutBuilder) -> PutBuilder,
-    ) -> Result<TransactWriteItem, StoreError> {
-        check_size(&item)?;
-        let put = condition(Put::builder().table_name(self.0.name()).set_item(Some(item)));
-        let put = put.build().map_err(|error| StoreError::other("a transaction", error))?;
-        Ok(TransactWriteItem::builder().put(put).build())
     }
 
     fn delete_action(

@@ -11,13 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::builders::PutBuilder;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use super::row::{Item, Row, RowBuilder, number, text};
-use super::table::{Order, PK, Page, PageRequest, Rows, SK, StoreError, Table, Transacted, check_size, held};
+use super::table::{Order, PK, Page, PageRequest, Rows, SK, StoreError, Table, Transacted, held};
 use crate::decisions::report::{Discrepancy, Reconciliation};
 use crate::values::ids::{ConfigurationId, OrganizationId};
 
@@ -240,11 +238,11 @@ impl Reconciliations {
         let is_kept = match marks.events.is_empty() {
             true => self.0.put_if(row, IS_KNOWN, [(":known", known)]).await?,
             false => {
-                let row = self.put_action(row, |put| {
+                let row = self.0.put_action(row, |put| {
                     put.condition_expression(IS_KNOWN)
                         .expression_attribute_values(":known", known)
                 })?;
-                let marks = self.put_action(marked(&leased.reconciliation, marks), |put| put)?;
+                let marks = self.0.put_action(marked(&leased.reconciliation, marks), |put| put)?;
                 matches!(self.0.transact(vec![row, marks]).await?, Transacted::Done)
             }
         };
@@ -257,17 +255,6 @@ impl Reconciliations {
         }
         leased.lease.revision.store(next, Ordering::Relaxed);
         Ok(true)
-    }
-
-    fn put_action(
-        &self,
-        item: Item,
-        condition: impl FnOnce(PutBuilder) -> PutBuilder,
-    ) -> Result<TransactWriteItem, StoreError> {
-        check_size(&item)?;
-        let put = condition(Put::builder().table_name(self.0.name()).set_item(Some(item)));
-        let put = put.build().map_err(|error| StoreError::other("a transaction", error))?;
-        Ok(TransactWriteItem::builder().put(put).build())
     }
 
     async fn close(&self, reconciliation: &Reconciliation) -> Result<(), StoreError> {
@@ -413,6 +400,7 @@ mod tests {
     use super::*;
     use crate::decisions::comparison::Reading;
     use crate::decisions::report::{Progress, Scope, Status, Tally};
+    use crate::effects::table::check_size;
 
     fn reconciliation(reading: Reading, before: Reading) -> Reconciliation {
         Reconciliation {

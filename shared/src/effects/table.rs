@@ -14,8 +14,8 @@ use aws_sdk_dynamodb::{
     },
     types::{
         AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-        KeysAndAttributes, Projection, ProjectionType, PutRequest, ScalarAttributeType, TransactWriteItem,
-        WriteRequest,
+        KeysAndAttributes, Projection, ProjectionType, Put, PutRequest, ScalarAttributeType, TransactWriteItem,
+        WriteRequest, builders::PutBuilder,
     },
 };
 
@@ -385,6 +385,18 @@ impl Table {
             }
         };
         request.send().await.map_err(unavailable("DynamoDB Query"))
+    }
+
+    /// An action of a transaction that writes a row, under a condition if it is given one.
+    pub(crate) fn put_action(
+        &self,
+        item: Item,
+        condition: impl FnOnce(PutBuilder) -> PutBuilder,
+    ) -> Result<TransactWriteItem, StoreError> {
+        check_size(&item)?;
+        let put = condition(Put::builder().table_name(&self.name).set_item(Some(item)));
+        let put = put.build().map_err(|error| StoreError::other("a transaction", error))?;
+        Ok(TransactWriteItem::builder().put(put).build())
     }
 
     /// All of `actions` or none. Repeated while other writers are in the way; a condition that fails is an answer, not an error.
