@@ -65,7 +65,7 @@ impl Events {
         match function {
             Function::BillDispatch => {
                 let bill = self.bills.next().context("a bill that is left")?;
-                program::bills(&self.organization, bill..bill + 1)
+                program::event(program::bills(&self.organization, bill..bill + 1))
             }
             Function::Api => Ok(self.usage_report()),
             Function::Reconcile => Ok(json!({ "continue": {} })),

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::http::{self, HeaderMap, StatusCode};
@@ -17,11 +18,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 
+use super::tokens::{Done, Tokens, Turn};
 use super::wire::{Protocol, WireError, json_response};
 
 //# DescribeTable: ItemCount and TableSizeBytes are updated approximately every six hours
 const COUNTED_EVERY: SignedDuration = SignedDuration::from_hours(6);
 const DESCRIBE_TABLE: &str = "DescribeTable";
+const TRANSACT_WRITE_ITEMS: &str = ".TransactWriteItems";
 
 /// The running engine.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ pub struct EngineClient {
     http: reqwest::Client,
     /// The engine goes through all rows for one answer.
     described: Arc<Mutex<Described>>,
+    tokens: Arc<Tokens>,
 }
 
 /// Answers to DescribeTable by what was asked, and when they were given.
@@ -83,6 +87,7 @@ impl Engine {
                 url: format!("http://{address}/"),
                 http,
                 described: Arc::default(),
+                tokens: Arc::default(),
             },
         })
     }
@@ -111,7 +116,31 @@ impl Engine {
 impl EngineClient {
     /// Passes a request on and the answer back.
     pub async fn forward(&self, headers: &HeaderMap, body: Bytes) -> Response {
-        match self.answer(headers, body).await {
+        let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let is_transaction = target.is_some_and(|target| target.ends_with(TRANSACT_WRITE_ITEMS));
+        let turn = match is_transaction {
+            true => self.tokens.turn(&body, Instant::now()).await,
+            false => Turn::Any,
+        };
+        let answer = match turn {
+            Turn::Any => self.answer(headers, body).await,
+            Turn::Again(answer) => Ok(answer),
+            Turn::Mismatch => return mismatch(),
+            Turn::First { asked, mut turn } => {
+                let (engine, headers) = (self.clone(), headers.clone());
+                // It is noted as done even if nobody waits for the answer any more.
+                let done = tokio::spawn(async move {
+                    let answer = engine.answer(&headers, asked.clone()).await;
+                    *turn = answer.as_ref().ok().and_then(|answer| Done::of(asked, answer));
+                    answer
+                });
+                match done.await {
+                    Ok(answer) => answer,
+                    Err(error) => return unanswered(&error),
+                }
+            }
+        };
+        match answer {
             Ok(answer) => answer.map(Body::from),
             Err(error) => unanswered(&error),
         }
@@ -162,13 +191,18 @@ impl EngineClient {
     }
 }
 
-fn unanswered(error: &reqwest::Error) -> Response {
+fn unanswered(error: &dyn std::error::Error) -> Response {
     WireError {
         status: 500,
         code: "InternalServerError".to_owned(),
         message: format!("the database engine did not answer: {error}"),
     }
     .response(Protocol::Json10)
+}
+
+fn mismatch() -> Response {
+    let message = "Another transaction was done with this ClientRequestToken.";
+    WireError::caller("IdempotentParameterMismatchException", message).response(Protocol::Json10)
 }
 
 /// A transaction cancelled because another one touched its items.

@@ -14,6 +14,7 @@ mod secretsmanager;
 mod ses;
 mod sqs;
 mod sts;
+mod tokens;
 mod wire;
 
 use std::collections::BTreeMap;
