@@ -47,7 +47,7 @@ struct Page {
     next: Option<String>,
 }
 
-/// One page of a list.
+/// Rows of a list.
 pub struct Listed {
     /// Its rows, as they came.
     pub rows: Vec<Box<RawValue>>,
@@ -105,6 +105,28 @@ impl Api {
             }
         }
         Err(endless(path))
+    }
+
+    /// The rows of a list, page after page, up to the page with a row that lies behind all that is wanted, and at most `pages_max` of them: where
+    /// that was the end, there are more.
+    pub async fn rows_until(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        pages_max: usize,
+        is_behind: impl Fn(&Value) -> bool,
+    ) -> Result<Listed, Failure> {
+        let (mut rows, mut next) = (Vec::new(), None::<String>);
+        for _ in 0..pages_max {
+            let page = self.one_page(path, query, next.as_deref()).await?;
+            let is_last = page.data.iter().any(|row| is_behind(&show::read(row)));
+            rows.extend(page.data);
+            next = page.next;
+            if is_last || next.is_none() {
+                return Ok(Listed { rows, has_more: false });
+            }
+        }
+        Ok(Listed { rows, has_more: true })
     }
 
     /// The first row of a list that `fits`, page after page. None: the list ends without one.

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Nothing needs a person.
 pub const WELL: u8 = 0;
-/// The API refused, or something on this machine cannot be used.
+/// The API refused, or its answer or something on this machine cannot be used.
 pub const REFUSED: u8 = 1;
 /// The command line cannot be understood; clap's own code.
 pub const MISUSED: u8 = 2;
@@ -21,7 +21,7 @@ pub const NOT_ENDED: u8 = 6;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `status`, `reconcile show` and `--wait`: nothing needs a person
-  1  the API refused, or a file cannot be used
+  1  the API refused, or its answer or a file cannot be used
   2  the command line cannot be understood
   3  something needs a person
   4  not logged in, or the access key may not do this

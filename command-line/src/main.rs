@@ -5,6 +5,7 @@
 mod api;
 mod arguments;
 mod commands;
+mod decisive;
 mod failure;
 mod http_client;
 mod profile;

@@ -14,12 +14,26 @@ use crate::surroundings::Surroundings;
 const COLUMNS: u16 = 160;
 /// Cells up to here are never broken: ids are there to be copied.
 const WHOLE_CHARACTERS_MAX: usize = 50;
+/// What a column of longer ones needs for words to be read.
+const LONG_CHARACTERS_MIN: usize = 30;
 
 /// Where a command's answer goes.
 #[derive(Debug)]
 pub struct Screen {
     columns: u16,
     has_colours: bool,
+}
+
+/// A column of a table.
+#[derive(Debug)]
+struct Column<'a> {
+    /// Its place among all columns.
+    place: usize,
+    name: &'a str,
+    /// Its width where no cell is broken.
+    characters: usize,
+    /// Whether its cells are never broken.
+    is_whole: bool,
 }
 
 impl Screen {
@@ -31,30 +45,71 @@ impl Screen {
         }
     }
 
-    /// A table; the columns in `numbers` are set to the right.
-    pub fn table<const N: usize>(&self, header: [&str; N], rows: &[[String; N]], numbers: Range<usize>) -> String {
+    /// A table; the columns in `numbers` are set to the right. A column of long texts that finds too little room stands beneath the table: each text
+    /// once, with the rows that it belongs to, which the columns in `known_by` name. Those are never broken.
+    pub fn table<const N: usize>(
+        &self,
+        header: [&str; N],
+        rows: &[[String; N]],
+        numbers: Range<usize>,
+        known_by: &[usize],
+    ) -> String {
+        let mut kept: Vec<Column> = header
+            .iter()
+            .enumerate()
+            .map(|(place, &name)| {
+                let cells = rows.iter().filter_map(|row| row.get(place));
+                let longest = cells.map(|cell| characters(cell)).max().unwrap_or_default();
+                Column {
+                    place,
+                    name,
+                    characters: longest.max(characters(name)),
+                    is_whole: longest <= WHOLE_CHARACTERS_MAX || known_by.contains(&place),
+                }
+            })
+            .collect();
+        let mut beneath = Vec::new();
+        while let Some(narrow) = self.narrow(&kept) {
+            beneath.push(kept.remove(narrow));
+        }
+        beneath.sort_by_key(|column| column.place);
+        format!(
+            "{}{}",
+            self.drawn(&kept, rows, &numbers),
+            told(&beneath, rows, known_by)
+        )
+    }
+
+    /// The widest of the long columns, where they have too little room. None: there is none, or all have enough.
+    fn narrow(&self, columns: &[Column]) -> Option<usize> {
+        let whole = columns.iter().filter(|column| column.is_whole);
+        let taken: usize = whole.map(|column| column.characters).sum();
+        let frame = 3 * columns.len() + 1;
+        let room = usize::from(self.columns).saturating_sub(taken + frame);
+        let long = columns.iter().enumerate().filter(|(_, column)| !column.is_whole);
+        let widest = long.clone().max_by_key(|(_, column)| column.characters);
+        widest
+            .filter(|_| room < long.count() * LONG_CHARACTERS_MIN)
+            .map(|(place, _)| place)
+    }
+
+    fn drawn<const N: usize>(&self, columns: &[Column], rows: &[[String; N]], numbers: &Range<usize>) -> String {
         let mut table = Table::new();
         table
             .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_header(header)
+            .set_header(columns.iter().map(|column| column.name))
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(self.columns);
         for row in rows {
-            table.add_row(row.iter().map(|cell| clean(cell)));
+            let cells = columns.iter().filter_map(|column| row.get(column.place));
+            table.add_row(cells.map(|cell| clean(cell)));
         }
-        for (place, column) in table.column_iter_mut().enumerate() {
-            let longest = rows
-                .iter()
-                .filter_map(|row| row.get(place))
-                .map(|cell| cell.chars().count())
-                .max();
-            if longest.is_none_or(|longest| longest <= WHOLE_CHARACTERS_MAX) {
-                column.set_constraint(ColumnConstraint::ContentWidth);
+        for (drawn, column) in table.column_iter_mut().zip(columns) {
+            if column.is_whole {
+                drawn.set_constraint(ColumnConstraint::ContentWidth);
             }
-        }
-        for column in numbers {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
+            if numbers.contains(&column.place) {
+                drawn.set_cell_alignment(CellAlignment::Right);
             }
         }
         table.to_string()
@@ -70,7 +125,47 @@ impl Screen {
     }
 }
 
-/// A row of the API's, read for a table.
+/// The texts of columns that found no room, each once with the names of its rows.
+fn told<const N: usize>(columns: &[Column], rows: &[[String; N]], known_by: &[usize]) -> String {
+    let width = columns
+        .iter()
+        .map(|column| characters(column.name))
+        .max()
+        .unwrap_or_default();
+    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    for row in rows {
+        let mut texts = String::new();
+        for column in columns {
+            let text = row.get(column.place).map_or("", String::as_str);
+            if !text.is_empty() {
+                texts.push_str(&format!("\n  {:width$}  {}", column.name, clean(text)));
+            }
+        }
+        if texts.is_empty() {
+            continue;
+        }
+        let name: Vec<&str> = known_by
+            .iter()
+            .filter_map(|place| row.get(*place))
+            .map(String::as_str)
+            .collect();
+        let name = clean(&name.join(" "));
+        match said.iter_mut().find(|(known, _)| *known == texts) {
+            Some((_, names)) => names.push(name),
+            None => said.push((texts, vec![name])),
+        }
+    }
+    said.into_iter()
+        .map(|(texts, names)| format!("\n\n{}{texts}", names.join(", ")))
+        .collect()
+}
+
+/// The longest of a text's lines.
+fn characters(text: &str) -> usize {
+    text.lines().map(|line| line.chars().count()).max().unwrap_or_default()
+}
+
+/// A row of the API's, read for display. What decides anything is read by [`crate::decisive`].
 pub fn read(row: &RawValue) -> Value {
     serde_json::from_str(row.get()).unwrap_or_default()
 }
@@ -90,12 +185,12 @@ pub fn field(value: &Value, name: &str) -> String {
     }
 }
 
-/// A whole number; absent: 0.
+/// A whole number, for display; absent: 0.
 pub fn whole(value: &Value, name: &str) -> i64 {
     value.get(name).and_then(Value::as_i64).unwrap_or_default()
 }
 
-/// The rows of a list in a field.
+/// The rows of a list in a field, for display; absent: none.
 pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value
         .get(name)
@@ -198,6 +293,44 @@ mod tests {
             ("2025-06-10T09:30:00Z", "30 min ago"),
         ] {
             assert_eq!(distance(to.parse().unwrap(), now), expect);
+        }
+    }
+
+    const WORDS: &str = "account acme has no external mapping to AWS, so nothing of this bill was changed or sent";
+
+    fn lines_of(columns: u16) -> Vec<String> {
+        let screen = Screen {
+            columns,
+            has_colours: false,
+        };
+        let row = |bill: &str, error: &str, run: &str| [bill, error, "7", run].map(str::to_owned);
+        let id = |first: char| format!("{first}1a21258-52e0-7000-8712-e573b5931d10");
+        let rows = [
+            row("bill-1", WORDS, &id('a')),
+            row("bill-2", "", &id('b')),
+            row("bill-3", WORDS, &id('c')),
+        ];
+        let table = screen.table(["bill", "error", "units", "run"], &rows, 2..3, &[3]);
+        table.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_long_text_without_room_stands_whole_beneath_its_table() {
+        // The table takes 60 columns beside the long text.
+        for columns in [40, 60, 80, 89] {
+            let lines = lines_of(columns);
+            assert_eq!(lines[1], "│ bill   ┆ units ┆ run                                  │");
+            assert_eq!(lines[4], "│ bill-2 ┆     7 ┆ b1a21258-52e0-7000-8712-e573b5931d10 │");
+            let runs = "a1a21258-52e0-7000-8712-e573b5931d10, c1a21258-52e0-7000-8712-e573b5931d10";
+            let text = format!("  error  {WORDS}");
+            assert_eq!(lines[7..], ["", runs, text.as_str()], "{columns}");
+        }
+        for columns in [90, 120, 200] {
+            let lines = lines_of(columns);
+            assert!(lines[1].starts_with("│ bill   ┆ error "), "{columns}: {}", lines[1]);
+            let longest = lines.iter().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(usize::from(columns)), "{columns}: {longest:?}");
+            assert!(lines.last().is_some_and(|line| line.starts_with('└')), "{columns}");
         }
     }
 

@@ -39,10 +39,11 @@ impl Surroundings {
         self.has_screen && !is_dumb && self.variable("NO_COLOR").is_none()
     }
 
-    /// How many characters fit in a line; nothing where it does not matter.
+    /// How many characters fit in a line: what `COLUMNS` says, else the terminal. Nothing where it does not matter.
     pub fn columns(&self) -> Option<u16> {
+        let said: Option<u16> = self.variable("COLUMNS").and_then(|columns| columns.parse().ok());
         let size = self.has_screen.then(|| Term::stdout().size_checked()).flatten();
-        size.map(|(_, columns)| columns)
+        said.filter(|columns| *columns > 0).or(size.map(|(_, columns)| columns))
     }
 
     /// A line that is typed, or the next one of standard input.

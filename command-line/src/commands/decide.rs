@@ -1,8 +1,9 @@
 //! What a person decides: `replay`, `resolve`, `unblock`, `thaw`, `enable`. Each is sent once, and what cannot be reversed is confirmed first.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Answer, Form, pending, segment};
+use super::pending::{self, Waiting};
+use super::{Answer, Form, segment};
 use crate::api::{Api, Effect};
 use crate::arguments::{Replay, Resolve, Thaw, Unblock, Verdict};
 use crate::failure::{Failure, REFUSED};
@@ -127,33 +128,31 @@ pub async fn enable(api: &Api, configuration: &str, form: Form) -> Result<Answer
 }
 
 /// The row of an id, so that a person sees what is decided.
-async fn row(api: &Api, id: &str) -> Result<Value, Failure> {
+async fn row(api: &Api, id: &str) -> Result<Waiting, Failure> {
     let rows = api.rows(pending::PATH, &[], usize::MAX).await?.rows;
-    let found = rows
-        .iter()
-        .map(|row| show::read(row))
-        .find(|row| field(row, "id") == id);
-    found.ok_or_else(|| {
+    let found = rows.iter().find(|row| field(&show::read(row), "id") == id);
+    let found = found.ok_or_else(|| {
         Failure::new(
             REFUSED,
             format!("nothing that waits has the id {id}"),
             "outbill pending lists what waits; nothing was changed",
         )
-    })
+    })?;
+    Waiting::read(found)
 }
 
-fn described(row: &Value) -> String {
-    let hour = match field(row, "hour") {
+fn described(row: &Waiting) -> String {
+    let hour = match row.field("hour") {
         hour if hour.is_empty() => String::new(),
-        _ => format!(", hour {}", show::time_in(row, "hour")),
+        _ => format!(", hour {}", show::time_in(&row.row, "hour")),
     };
     clean(&format!(
         "{} of {}, buyer {}{hour}: {}\n{}",
-        counted(whole(row, "units"), "unit", "units"),
-        field(row, "dimension"),
-        field(row, "customer"),
-        field(row, "state"),
-        field(row, "reason"),
+        counted(row.units, "unit", "units"),
+        row.field("dimension"),
+        row.field("customer"),
+        row.state,
+        row.field("reason"),
     ))
 }
 

@@ -56,7 +56,7 @@ pub async fn explain(api: &Api, asked: &Explain, form: Form, screen: &Screen) ->
                 "claimed for",
                 "metering record",
             ];
-            text.push_str(&format!("\n{}", screen.table(header, &lines, 1..3)));
+            text.push_str(&format!("\n{}", screen.table(header, &lines, 1..3, &[0])));
         }
     }
     let versions: Vec<[String; 4]> = list(&found, "versions")
@@ -77,7 +77,7 @@ pub async fn explain(api: &Api, asked: &Explain, form: Form, screen: &Screen) ->
     if !versions.is_empty() {
         text.push_str(&format!(
             "\n\n{}",
-            screen.table(["version", "came", "line items", "run"], &versions, 0..0)
+            screen.table(["version", "came", "line items", "run"], &versions, 0..0, &[3])
         ));
     }
     Ok(Answer::well(clean(&text)))

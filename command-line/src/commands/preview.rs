@@ -56,7 +56,7 @@ pub async fn preview(api: &Api, asked: &Preview, form: Form, screen: &Screen) ->
             "carry",
             "why",
         ];
-        text.push_str(&format!("\n{}", screen.table(header, &lines, 2..7)));
+        text.push_str(&format!("\n{}", screen.table(header, &lines, 2..7, &[0, 1])));
     }
     for source in keys.iter().flat_map(|key| list(key, "sources")) {
         text.push_str(&format!("\n  {}", field(source, "words")));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Answer, Form, one_configuration, segment};
 use crate::api::{Api, Effect};
 use crate::arguments::{Reconcile, ReconcileCommand};
+use crate::decisive;
 use crate::failure::{Failure, NEEDS_A_PERSON, NOT_ENDED, WELL};
 use crate::show::{self, Screen, count, field, list, time_in, whole};
 use crate::surroundings::Surroundings;
@@ -73,7 +74,7 @@ async fn several(api: &Api, asked: &Reconcile, form: Form, screen: &Screen) -> R
     }
     let lines: Vec<[String; 7]> = listed.rows.iter().map(|row| line(&show::read(row))).collect();
     let header = ["day", "scope", "status", "discrepancies", "difference", "ended", "id"];
-    let mut text = screen.table(header, &lines, 3..5);
+    let mut text = screen.table(header, &lines, 3..5, &[6]);
     if listed.has_more {
         text.push_str(&format!(
             "\nThere are more than these {}; --limit N shows more.",
@@ -131,13 +132,13 @@ async fn ended(api: &Api, id: &str, at_most: Duration, surroundings: &Surroundin
     loop {
         let raw = api.get(&one(id), &[]).await?;
         let found = show::read(&raw);
-        if is_ended(&found) {
+        let status = status(&found)?;
+        if is_ended(&status) {
             return Ok(raw);
         }
         let counts = found.get("counts").cloned().unwrap_or_default();
         let said = format!(
-            "{}: {} read in {}",
-            field(&found, "status"),
+            "{status}: {} read in {}",
             show::counted(whole(&counts, "events"), "event", "events"),
             show::counted(whole(&counts, "requests"), "request", "requests"),
         );
@@ -161,8 +162,8 @@ async fn ended(api: &Api, id: &str, at_most: Duration, surroundings: &Surroundin
 }
 
 async fn shown(api: &Api, id: &str, raw: &RawValue, form: Form) -> Result<Answer, Failure> {
-    let found = show::read(raw);
-    let code = if needs_a_person(&found) { NEEDS_A_PERSON } else { WELL };
+    let status = status(&show::read(raw))?;
+    let code = if needs_a_person(&status) { NEEDS_A_PERSON } else { WELL };
     let text = match form {
         Form::Json => raw.get().to_owned(),
         Form::ForPeople => show::clean(api.get_text(&one(id), &[("format", "text")]).await?.trim_end()),
@@ -170,17 +171,19 @@ async fn shown(api: &Api, id: &str, raw: &RawValue, form: Form) -> Result<Answer
     Ok(Answer { text, code })
 }
 
-/// Whether it has ended.
-pub fn is_ended(found: &Value) -> bool {
-    !matches!(field(found, "status").as_str(), "WAITING" | "RUNNING")
+/// The status of a comparison, on which the exit code depends.
+pub fn status(found: &Value) -> Result<String, Failure> {
+    decisive::text(found, "status", &format!("the comparison {}", field(found, "id")))
 }
 
-/// Whether it found or missed something that nothing was done about.
-pub fn needs_a_person(found: &Value) -> bool {
-    matches!(
-        field(found, "status").as_str(),
-        "DIFFERS" | "PARTLY_CHECKED" | "NOT_CHECKED"
-    )
+/// Whether a comparison of this status has ended.
+pub fn is_ended(status: &str) -> bool {
+    !matches!(status, "WAITING" | "RUNNING")
+}
+
+/// Whether it found or missed something that nothing was done about. What this program does not know is not taken for well.
+pub fn needs_a_person(status: &str) -> bool {
+    is_ended(status) && !matches!(status, "MATCHES" | "CORRECTED")
 }
 
 fn one(id: &str) -> String {

@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Answer, Form};
 use crate::api::Api;
 use crate::arguments::Report;
+use crate::decisive;
 use crate::failure::Failure;
 use crate::show::{self, Screen, count, field};
 
@@ -31,16 +33,25 @@ pub async fn report(api: &Api, asked: &Report, form: Form, screen: &Screen) -> R
         .iter()
         .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
         .collect();
-    let mut rows = api.rows(PATH, &query, usize::MAX).await?.rows;
-    if asked.from.is_some() || asked.to.is_some() {
-        rows.retain(|row| !hours(&show::read(row), asked).is_empty());
+    let rows = api.rows(PATH, &query, usize::MAX).await?.rows;
+    let is_narrowed = asked.from.is_some() || asked.to.is_some();
+    if form == Form::Json && !is_narrowed {
+        return Ok(Answer::well(show::joined(&rows)));
+    }
+    let mut bills = Vec::new();
+    for raw in rows {
+        let bill = show::read(&raw);
+        let hours = hours(&bill, asked)?;
+        if !is_narrowed || !hours.is_empty() {
+            bills.push((raw, bill, hours));
+        }
     }
     if form == Form::Json {
+        let rows: Vec<Box<RawValue>> = bills.into_iter().map(|(raw, ..)| raw).collect();
         return Ok(Answer::well(show::joined(&rows)));
     }
     let (mut lines, mut total) = (Vec::new(), 0);
-    for bill in rows.iter().map(|row| show::read(row)) {
-        let hours = hours(&bill, asked);
+    for (_, bill, hours) in bills {
         if hours.is_empty() {
             lines.push([
                 field(&bill, "billId"),
@@ -52,12 +63,11 @@ pub async fn report(api: &Api, asked: &Report, form: Form, screen: &Screen) -> R
         }
         for (dimension, hour, units) in hours {
             total += units;
-            let hour = hour.map_or_else(String::new, show::time);
             lines.push([
                 field(&bill, "billId"),
                 field(&bill, "accountId"),
                 dimension,
-                hour,
+                show::time(hour),
                 count(units),
             ]);
         }
@@ -65,31 +75,33 @@ pub async fn report(api: &Api, asked: &Report, form: Form, screen: &Screen) -> R
     if lines.is_empty() {
         return Ok(Answer::well("AWS has accepted nothing of what was asked for."));
     }
-    let table = screen.table(["bill", "account", "dimension", "hour", "units"], &lines, 4..5);
+    let table = screen.table(
+        ["bill", "account", "dimension", "hour", "units"],
+        &lines,
+        4..5,
+        &[0, 2, 3],
+    );
     Ok(Answer::well(format!(
         "{table}\n{} accepted by AWS",
         show::counted(total, "unit", "units")
     )))
 }
 
-/// The hours of a bill that were asked for.
-fn hours(bill: &Value, asked: &Report) -> Vec<(String, Option<Timestamp>, i64)> {
+/// The hours of a bill that were asked for. What cannot be read is refused: it would be missing in the sum.
+fn hours(bill: &Value, asked: &Report) -> Result<Vec<(String, Timestamp, i64)>, Failure> {
+    let of = format!("the usage of bill {}", field(bill, "billId"));
     let mut found = Vec::new();
-    for (dimension, hours) in bill
-        .get("reportedUsage")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        for (hour, units) in hours.as_object().into_iter().flatten() {
-            let hour: Option<Timestamp> = hour.parse().ok();
-            let day = hour.map(|hour| hour.to_zoned(TimeZone::UTC).date());
-            let is_in = asked.from.is_none_or(|from| day.is_some_and(|day| day >= from))
-                && asked.to.is_none_or(|to| day.is_some_and(|day| day <= to));
+    for (dimension, by_hour) in decisive::object(bill.get("reportedUsage"), "reportedUsage", &of)? {
+        for (name, units) in decisive::object(Some(by_hour), dimension, &of)? {
+            let hour: Option<Timestamp> = name.parse().ok();
+            let hour = hour.ok_or_else(|| decisive::refused(Some(units), name, &of, "the units of an hour"))?;
+            let day = hour.to_zoned(TimeZone::UTC).date();
+            let is_in = asked.from.is_none_or(|from| day >= from) && asked.to.is_none_or(|to| day <= to);
+            let units = decisive::whole(by_hour, name, &of)?;
             if is_in {
-                found.push((dimension.clone(), hour, units.as_i64().unwrap_or_default()));
+                found.push((dimension.clone(), hour, units));
             }
         }
     }
-    found
+    Ok(found)
 }

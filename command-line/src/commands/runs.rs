@@ -81,7 +81,7 @@ pub fn table(runs: &[Value], screen: &Screen) -> String {
             ]
         })
         .collect();
-    screen.table(["started", "bill", "status", "error", "run"], &lines, 0..0)
+    screen.table(["started", "bill", "status", "error", "run"], &lines, 0..0, &[4])
 }
 
 /// Where the runs of a configuration are listed.
