@@ -1,7 +1,7 @@
 //! Who calls, when, and for which organization: found out once, before any handler.
 
 use axum::{
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, MatchedPath, Request, State},
     http::{header::AUTHORIZATION, request::Parts},
     middleware::Next,
     response::Response,
@@ -12,6 +12,7 @@ use outbill::{
     effects::access::{Caller, Permission},
     values::ids::OrganizationId,
 };
+use tracing::Instrument;
 
 use crate::{App, error::ApiError};
 
@@ -38,6 +39,15 @@ impl Call {
             "this access key lacks the permission {name}"
         )))
     }
+}
+
+/// Names the call in each line of the log: its route as the router has it, never its path, which may end in a key. At the level of errors, so that
+/// no filter leaves it out.
+pub(crate) async fn named(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("none", MatchedPath::as_str);
+    let span = tracing::error_span!("call", method = %request.method(), route);
+    next.run(request).instrument(span).await
 }
 
 /// Refuses a path that no handler could read.
@@ -96,5 +106,55 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Call, ApiError> {
         let call = parts.extensions.get::<Call>().cloned();
         call.ok_or_else(|| ApiError::forbidden("give a token: Authorization: Bearer …"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use axum::{Router, body::Body, middleware, routing};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_of_the_log_names_the_route_and_not_the_path() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone());
+        let _listening = tracing::subscriber::set_default(subscriber.finish());
+        let fails = || async { tracing::error!("It failed.") };
+        let router: Router = Router::new()
+            .route("/organizations/{orgId}/m3ter/events/{key}", routing::post(fails))
+            .fallback(fails)
+            .layer(middleware::from_fn(named));
+        for path in ["/organizations/o1/m3ter/events/hush", "/nowhere/hush"] {
+            let request = Request::post(path).body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap();
+        }
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        for call in [
+            r#""method":"POST","route":"/organizations/{orgId}/m3ter/events/{key}""#,
+            r#""method":"POST","route":"none""#,
+        ] {
+            assert!(log.contains(call), "{log}");
+        }
+        assert!(!log.contains("hush"), "{log}");
     }
 }

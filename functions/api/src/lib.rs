@@ -76,6 +76,7 @@ pub fn router(outbill: Outbill, clock: Clock) -> Router {
             router.route(&call.path, call.handler.fallback(no_such_method))
         })
         .layer(middleware::from_fn(call::readable))
+        .layer(middleware::from_fn(call::named))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
 }
