@@ -180,7 +180,14 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
             some_of(ids)
         )));
     }
-    let deleted = call.outbill.configurations.delete(&call.organization, &id).await?;
+    let configurations = &call.outbill.configurations;
+    let known = configurations.get(&call.organization, &id).await?;
+    if known.is_some_and(|known| known.is_in_shadow()) {
+        configurations
+            .leave_in_shadow(&call.organization, &id, call.now)
+            .await?;
+    }
+    let deleted = configurations.delete(&call.organization, &id).await?;
     requeue::after_end_of_configuration(&call.outbill, &call.organization, &id).await?;
     deleted.as_ref().map(show).map(Json).ok_or_else(|| missing(id.as_str()))
 }

@@ -127,10 +127,12 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
     }
     // Whatever a configuration still owes is sent with the credential that it has by then.
     let configurations = call.outbill.configurations.of_organization(&call.organization).await?;
+    let left_in_shadow = call.outbill.configurations.left_in_shadow(&call.organization).await?;
     let is_gone = |origin: &Origin| configurations.iter().all(|known| known.id != origin.configuration);
+    let is_sent = |origin: &Origin| is_gone(origin) && !left_in_shadow.contains(&origin.configuration);
     let unsent = open_with(&call, &stored.id, |open| match open {
         Open::Entry(entry) => entry.state == EntryState::Pending && is_gone(&entry.origin),
-        Open::Key(key) => key.is_claimable() && is_gone(&key.origin),
+        Open::Key(key) => key.is_claimable() && is_sent(&key.origin),
     });
     let unsent = unsent.await?;
     if unsent > 0 {

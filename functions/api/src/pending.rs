@@ -61,6 +61,7 @@ struct Hindrances {
     failing: Failing,
     disabled: BTreeSet<ConfigurationId>,
     in_shadow: BTreeSet<ConfigurationId>,
+    left_in_shadow: BTreeSet<ConfigurationId>,
 }
 
 impl Hindrances {
@@ -68,6 +69,7 @@ impl Hindrances {
         let standing = call.outbill.freeze.standing(Look::Only, call.now).await?;
         let failing = call.outbill.connections.failing(&call.organization).await?;
         let configurations = call.outbill.configurations.of_organization(&call.organization).await?;
+        let left_in_shadow = call.outbill.configurations.left_in_shadow(&call.organization).await?;
         let named = |which: fn(&IntegrationConfiguration) -> bool| {
             let those = configurations.iter().filter(|configuration| which(configuration));
             those.map(|configuration| configuration.id.clone()).collect()
@@ -77,6 +79,7 @@ impl Hindrances {
             failing,
             disabled: named(|configuration| !configuration.enabled),
             in_shadow: named(IntegrationConfiguration::is_in_shadow),
+            left_in_shadow,
         })
     }
 
@@ -88,7 +91,7 @@ impl Hindrances {
     fn health(&self, origin: &Origin, now: Timestamp) -> ConnectionHealth {
         ConnectionHealth::of(
             self.is_frozen(origin),
-            self.in_shadow.contains(&origin.configuration),
+            self.in_shadow.contains(&origin.configuration) || self.left_in_shadow.contains(&origin.configuration),
             self.failing.is_failing(&origin.connection, now),
         )
     }
@@ -351,6 +354,10 @@ fn show_key(state: &KeyState, hindrances: &Hindrances, now: Timestamp) -> Value 
             "nothing is to be done: AWS takes nothing back, and later growth is sent only as far as it exceeds this",
         ),
         (false, Reason::Frozen) => ("FROZEN", THAW),
+        (false, Reason::Shadow) if hindrances.left_in_shadow.contains(&state.origin.configuration) => (
+            "SHADOW",
+            "nothing is to be done: the configuration was deleted in shadow, so nothing of this is ever sent in its name; a bill that another configuration sends takes its units along",
+        ),
         (false, Reason::Shadow) => (
             "SHADOW",
             "nothing is to be done: it would be sent; take marketplaceShadow out of the configuration when it should be",

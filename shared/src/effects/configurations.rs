@@ -4,6 +4,8 @@
 //! sets the user's attributes only, so a configuration that Outbill disables meanwhile stays disabled. Failures are a set of causes: adding
 //! one twice, by a repeat or by two workers, counts once.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -51,6 +53,11 @@ pub enum Changed<T> {
 
 fn partition(organization: &OrganizationId) -> String {
     format!("ORG#{organization}#CONFIG")
+}
+
+/// The configurations of an organization that were deleted in shadow.
+fn left_in_shadow(organization: &OrganizationId) -> String {
+    format!("ORG#{organization}#LEFT_IN_SHADOW")
 }
 
 /// The row that lists an organization for the schedules: written whenever it makes or changes a configuration.
@@ -198,6 +205,24 @@ impl Configurations {
         let answer = request.return_values(ReturnValue::AllOld).send().await;
         let answer = answer.map_err(unavailable("DynamoDB DeleteItem"))?;
         answer.attributes.as_ref().map(read).transpose()
+    }
+
+    /// Remembers that a configuration which is about to be deleted is in shadow: what it counted another program has metered, so nobody sends it.
+    pub async fn leave_in_shadow(
+        &self,
+        organization: &OrganizationId,
+        id: &ConfigurationId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let row = RowBuilder::new(&left_in_shadow(organization), id.as_str());
+        self.0.put(row.instant("leftAt", now).build()).await
+    }
+
+    /// The configurations that were deleted in shadow.
+    pub async fn left_in_shadow(&self, organization: &OrganizationId) -> Result<BTreeSet<ConfigurationId>, StoreError> {
+        let listed = self.0.all(&left_in_shadow(organization), "").await?;
+        let id = |item: &Item| Row(item).parsed(SK, |id| ConfigurationId::new(id).ok());
+        listed.iter().map(id).collect()
     }
 
     /// Counts a failure by its cause, while the configuration is enabled.

@@ -192,20 +192,23 @@ impl Table {
 
     /// Rows by their keys, none twice, as they are now. What is not there is left out.
     pub(crate) async fn get_all(&self, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
-        let mut found = Vec::new();
-        let mut waiting = keys;
+        const OPERATION: &str = "DynamoDB BatchGetItem";
+        let (mut found, mut waiting, mut tries) = (Vec::new(), keys, 0);
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(BATCH_GET_ITEMS_MAX));
+            let asked = waiting.len();
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(waiting))
                 .consistent_read(true)
                 .build();
-            let wanted = wanted.map_err(|error| StoreError::other("DynamoDB BatchGetItem", error))?;
+            let wanted = wanted.map_err(|error| StoreError::other(OPERATION, error))?;
             let request = self.client.batch_get_item().request_items(&self.name, wanted);
-            let answer = request.send().await.map_err(unavailable("DynamoDB BatchGetItem"))?;
+            let answer = request.send().await.map_err(unavailable(OPERATION))?;
             found.extend(answer.responses.unwrap_or_default().into_values().flatten());
             let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values();
-            waiting = unprocessed.flat_map(|keys| keys.keys).chain(rest).collect();
+            waiting = unprocessed.flat_map(|keys| keys.keys).collect();
+            tries = pause(OPERATION, asked, waiting.len(), tries).await?;
+            waiting.extend(rest);
         }
         Ok(found)
     }
@@ -233,17 +236,12 @@ impl Table {
         let mut tries = 0;
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(BATCH_WRITE_ITEMS_MAX));
+            let asked = waiting.len();
             let request = self.client.batch_write_item().request_items(&self.name, waiting);
             let answer = request.send().await.map_err(unavailable(OPERATION))?;
             let unprocessed = answer.unprocessed_items.unwrap_or_default().into_values().flatten();
             waiting = unprocessed.collect();
-            if !waiting.is_empty() {
-                tries += 1;
-                if tries >= CONTENDED_ATTEMPTS_MAX {
-                    return Err(StoreError::Contended { operation: OPERATION });
-                }
-                tokio::time::sleep(CONTENDED_PAUSE * 2_u32.saturating_pow(tries)).await;
-            }
+            tries = pause(OPERATION, asked, waiting.len(), tries).await?;
             waiting.extend(rest);
         }
         Ok(())
@@ -439,6 +437,20 @@ impl Table {
         }
         Err(StoreError::Contended { operation: OPERATION })
     }
+}
+
+/// Waits before what DynamoDB left over goes again, and gives up when nothing gets through. `tries`: how often in a row nothing did; gives the same
+/// with this time.
+async fn pause(operation: &'static str, asked: usize, left: usize, tries: u32) -> Result<u32, StoreError> {
+    if left == 0 {
+        return Ok(0);
+    }
+    let tries = if left < asked { 0 } else { tries.saturating_add(1) };
+    if tries >= CONTENDED_ATTEMPTS_MAX {
+        return Err(StoreError::Contended { operation });
+    }
+    tokio::time::sleep(CONTENDED_PAUSE * 2_u32.saturating_pow(tries)).await;
+    Ok(tries)
 }
 
 fn cancellation<R>(

@@ -26,10 +26,10 @@ pub enum AmountError {
     TooLarge,
 }
 
-/// Reads a decimal from the number's own text, `1.5e3` included.
+/// Reads a decimal from the number's own text, `1.5e3` included. Of `1.7763568394002505E-15`, which a sum of doubles leaves, 28 decimal places count.
 pub fn decimal(text: &str) -> Result<Decimal, AmountError> {
     let parsed = if text.contains(['e', 'E']) {
-        Decimal::from_scientific(text)
+        Decimal::from_scientific_lossy(text)
     } else {
         Decimal::from_str(text)
     };
@@ -87,6 +87,8 @@ mod tests {
         check("-10", Some("-10"));
         check("1.19e4", Some("11900"));
         check("12350.250000000002", Some("12350.250000000002"));
+        check("1.7763568394002505E-15", Some("0.0000000000000017763568394003"));
+        check("-2.5e-28", Some("-0.0000000000000000000000000003"));
         check("NaN", None);
         check("1e400", None);
         check("1e-400", None);

@@ -28,6 +28,9 @@ pub const AWS_TABLES: &[&str] = &[CUSTOMER, LICENSE, DIMENSION];
 /// The parts of a mapping become row keys, which DynamoDB limits to 2,048 bytes together.
 const NAME_BYTES_MAX: usize = 128;
 const EXTERNAL_ID_BYTES_MAX: usize = 1_024;
+//= https://docs.aws.amazon.com/marketplace/latest/APIReference/API_marketplace-metering_UsageRecord.html
+//# CustomerIdentifier: length 1 to 255
+const CUSTOMER_BYTES_MAX: usize = 255;
 
 /// One mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +113,7 @@ impl ExternalMapping {
                 );
                 refuse("externalId", problem)
             }
-            CUSTOMER => Ok(()),
+            CUSTOMER => printable("externalId", &self.external_id, CUSTOMER_BYTES_MAX),
             LICENSE if is_licence_arn(&self.external_id) => Ok(()),
             LICENSE => refuse(
                 "externalId",
@@ -213,6 +216,8 @@ mod tests {
         check("Account", "AWS", "Customer", "12345678901", Err("externalId"));
         check("Account", "AWS", "Customer", "", Err("externalId"));
         check("Account", "AWS", "Customer", " 1", Err("externalId"));
+        check("Account", "AWS", "Customer", &"i".repeat(255), Ok(()));
+        check("Account", "AWS", "Customer", &"i".repeat(256), Err("externalId"));
         check("Product", "AWS", "Dimension", "abc-users", Ok(()));
         check("Aggregation", "AWS", "Anything", "abc-users", Ok(()));
         check("CompoundAggregation", "AWS", "Dimension", "users", Err("externalId"));

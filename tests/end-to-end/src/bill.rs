@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::ACME;
+
 /// A version of a m3ter Bill.
 #[derive(Debug, Clone)]
 pub struct Bill {
@@ -21,6 +23,11 @@ pub fn bill(id: &str, account: &str, version: i64) -> Bill {
         fields: fields.as_object().cloned().unwrap_or_default(),
         lines: Vec::new(),
     }
+}
+
+/// A version of Acme's bill of one line.
+pub fn june(version: i64, amount: &str) -> Bill {
+    bill("june", ACME, version).of(amount)
 }
 
 impl Bill {

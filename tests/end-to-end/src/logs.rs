@@ -60,13 +60,28 @@ pub fn lines_with(never: &[String]) -> Vec<String> {
 }
 
 impl Scene {
-    /// What no line of a log may hold: the seller's secrets, and who the buyers are.
+    /// What no line of a log may hold: the seller's keys and tokens, those of before included, and who the buyers are.
     pub fn never_logged(&self) -> Vec<String> {
         let key = self.sandbox.access_key();
         let basic = STANDARD.encode(format!("{}:{}", key.access_key_id, key.api_secret));
         let buyers = [ACME_AWS_ACCOUNT, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, INITECH_CUSTOMER].map(str::to_owned);
-        let secrets = [key.api_secret.clone(), basic, self.seller.token().to_owned()];
-        secrets.into_iter().chain(buyers).collect()
+        let token = self.seller.token().to_owned();
+        let mut never = vec![key.api_secret.clone(), basic, key.webhook_key(), token];
+        never.extend(buyers);
+        never.extend(
+            self.secrets
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .cloned(),
+        );
+        never
+    }
+
+    /// One more thing that no log may hold.
+    pub(crate) fn keep_secret(&self, secret: &str) {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.push(secret.to_owned());
     }
 
     /// Tries to get a token with another secret.

@@ -43,6 +43,16 @@ pub fn per_aggregation() -> Value {
     json!({ "splitUsageLineItems": "ITEM_PER_AGGREGATION" })
 }
 
+/// Settings of [`per_bill`] with CloudTrail read, and some more.
+pub fn checks(more: Value) -> Value {
+    and(and(per_bill(), json!({ "awsMarketplaceCloudtrailChecks": true })), more)
+}
+
+/// Acme's usage of [`DIMENSION`] in an hour, as AWS bills it.
+pub fn acme(hour: &str, quantity: i64) -> (&'static str, &'static str, &str, i64) {
+    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
+}
+
 /// Settings with some more.
 pub fn and(settings: Value, more: Value) -> Value {
     let mut fields = settings.as_object().cloned().unwrap_or_default();
@@ -67,19 +77,35 @@ pub async fn configure(seller: &Seller, name: &str, settings: &Value) -> String 
 
 /// Replaces a configuration's settings.
 pub async fn reconfigure(seller: &Seller, configuration: &str, settings: &Value) {
+    change(seller, configuration, json!({ "configData": settings })).await;
+}
+
+/// Connects a new credential to a configuration; the one before stays.
+pub async fn exchange(seller: &Seller, configuration: &str, credential: &Value) {
+    let made = seller.post("integrationcredentials", credential).await;
+    let made = made.expect("a credential");
+    change(seller, configuration, json!({ "integrationCredentialsId": made["id"] })).await;
+}
+
+/// Replaces fields of a configuration.
+async fn change(seller: &Seller, configuration: &str, fields: Value) {
     let path = format!("integrationconfigs/{configuration}");
     let known = seller.get(&path).await.expect("the configuration");
-    let mut changed = json!({ "configData": settings });
+    let mut kept = json!({});
     for field in [
         "entityType",
         "destination",
         "name",
+        "configData",
         "integrationCredentialsId",
         "version",
     ] {
-        changed[field] = known[field].clone();
+        kept[field] = known[field].clone();
     }
-    seller.put(&path, &changed).await.expect("the changed configuration");
+    seller
+        .put(&path, &and(kept, fields))
+        .await
+        .expect("the changed configuration");
 }
 
 /// Creates an external mapping to AWS, linked to a configuration if one is given. Gives its id.

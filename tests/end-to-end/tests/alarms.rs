@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, Scene, and, bill, message, per_bill};
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, GLOBEX, GLOBEX_AWS_ACCOUNT, Scene, and, bill, message, per_bill};
 use jiff::{SignedDuration, Timestamp};
 use sandbox::queues::{Message, QueueName};
 use sandbox::{Change, FaultKind, Options, Sandbox, metrics::Series};
@@ -88,14 +88,9 @@ fn reached(series: &[Series]) -> BTreeMap<Watched, i64> {
     reached
 }
 
-async fn checked() -> Scene {
-    let checks = json!({ "awsMarketplaceCloudtrailChecks": true });
-    Scene::start().await.with(and(per_bill(), checks)).await
-}
-
 /// Nobody answers for a day.
 async fn unanswered() -> Vec<Series> {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.metering_always_fails(FaultKind::LostRequest);
     for number in 0..30 {
         let account = format!("account-{number}");
@@ -112,7 +107,7 @@ async fn unanswered() -> Vec<Series> {
 
 /// AWS leaves records out, again and again.
 async fn throttled() -> Vec<Series> {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.metering_always_fails(FaultKind::Throttle);
     let mut messages = Vec::new();
     for number in 0..90 {
@@ -133,7 +128,7 @@ async fn throttled() -> Vec<Series> {
 
 /// Bills that cannot be sent, a buyer whom AWS refuses, a message that nobody can read, and a day that is compared in vain.
 async fn failing() -> Vec<Series> {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.subscribed(ACME_AWS_ACCOUNT, false);
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
     scene.until("2025-06-10T10:45:00Z").await;
@@ -148,7 +143,7 @@ async fn failing() -> Vec<Series> {
 
 /// A day whose schedule never fired, and one whose CloudTrail cannot be read.
 async fn uncompared() -> Vec<Series> {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
     scene.until("2025-06-11T10:59:00Z").await;
     let to = "2025-06-11T13:45:00Z".parse().expect("an instant");
@@ -167,7 +162,7 @@ async fn uncompared() -> Vec<Series> {
 
 /// The table is replaced by a copy of itself.
 async fn restored() -> Vec<Series> {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
     let backup = scene.back_up().await;
     scene.restore(&backup).await;
@@ -177,7 +172,7 @@ async fn restored() -> Vec<Series> {
 
 /// CloudTrail never shows the record of a receipt.
 async fn unseen() -> Vec<Series> {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.switch(json!({ "identicalRepeat": "DuplicateRecord" }));
     scene.cloudtrail(json!({ "drop": 1 }));
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
@@ -215,7 +210,7 @@ async fn stalled() -> Vec<Series> {
 
 /// The API may not read its table.
 async fn unanswering() -> Vec<Series> {
-    let scene = checked().await;
+    let scene = Scene::checked().await;
     let fault = json!([{ "service": "dynamodb", "kind": "access-denied", "times": 1_000 }]);
     let faults = serde_json::from_value(fault).expect("a fault");
     scene.sandbox.faults(faults).expect("a fault that there is");
@@ -256,7 +251,7 @@ async fn every_alarm_s_condition_comes_about_and_its_metric_says_so() {
 
 #[tokio::test]
 async fn when_nobody_looks_the_gauges_have_no_samples() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.until("2025-06-10T13:02:00Z").await;
     let hours = |series: &[Series]| {
         let gauge = series.iter().find(|series| series.name == "UnitsAtRisk");
@@ -280,17 +275,63 @@ async fn when_nobody_looks_the_gauges_have_no_samples() {
     ] {
         assert_eq!(field(alarm, name), Some(value), "{name}");
     }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_disabled_is_told_of_at_once_and_every_hour_until_it_is_enabled() {
+    let mut scene = Scene::checked().await;
+    for number in 0..20 {
+        scene
+            .bill(&bill(&format!("unmapped-{number}"), GLOBEX, 1).of("1.01"))
+            .await;
+    }
+    scene.until("2025-06-10T12:45:00Z").await;
+    scene.map("Account", GLOBEX, "Customer", GLOBEX_AWS_ACCOUNT).await;
+    scene.enable().await;
+    scene.until("2025-06-10T13:45:00Z").await;
+    let series = scene.sandbox.metrics();
+    let disabled = series.iter().find(|series| series.name == "ConfigurationsDisabled");
+    let samples = disabled.map_or(&[][..], |series| &series.values);
+    let told = samples.iter().map(|(at, count)| (at.to_string(), *count));
+    let told: Vec<(String, i64)> = told.collect();
+    let expect = [
+        ("2025-06-10T10:02:00Z", 1),
+        ("2025-06-10T10:40:00Z", 1),
+        ("2025-06-10T11:40:00Z", 1),
+        ("2025-06-10T12:40:00Z", 1),
+        ("2025-06-10T13:40:00Z", 0),
+    ];
+    assert_eq!(told, expect.map(|(at, count)| (at.to_owned(), count)));
+    let alarm = &resources("AWS::CloudWatch::Alarm")["ConfigurationDisabledAlarm"];
+    assert_eq!(
+        field(alarm, "Statistic"),
+        Some("Maximum"),
+        "one count must not be added to the other"
+    );
+    scene.end().await;
+}
+
+#[test]
+fn an_alarm_on_a_count_does_not_say_that_it_is_over() {
+    for (name, alarm) in resources("AWS::CloudWatch::Alarm") {
+        let counts = field(&alarm, "Statistic").or(field(&alarm, "Stat")) == Some("Sum");
+        // The reconcile function runs every minute: an hour without an error says that it is well.
+        let expect = !counts || name == "ReconcileErrorsAlarm";
+        assert_eq!(field(&alarm, "OKActions").is_some(), expect, "{name}");
+    }
 }
 
 #[tokio::test]
 async fn a_bill_that_is_metered_is_counted_and_the_gauges_say_that_nothing_waits() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
     scene.until("2025-06-10T10:45:00Z").await;
     let mut reached = reached(&scene.sandbox.metrics());
     reached.retain(|(namespace, _), _| namespace == "Outbill");
     let expect = [
         ("BillsReceived", 1),
+        ("ConfigurationsDisabled", 0),
         ("ConfigurationsFrozen", 0),
         ("OldestPendingAge", 0),
         ("ReconciliationsOverdue", 0),

@@ -1,16 +1,11 @@
 //! A connection that AWS refuses, and one that cannot be asked for.
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, bill, per_bill};
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, acme, bill, per_bill, set_up};
 use sandbox::{Fault, FaultKind, Service};
 use serde_json::json;
 
 const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
-
-/// Acme's total dimension in an hour.
-fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
-    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
-}
 
 #[tokio::test]
 async fn access_denied_keeps_the_entry_and_claims_nothing_new_until_aws_answers_again() {
@@ -72,5 +67,45 @@ async fn sts_that_cannot_be_asked_says_nothing_about_the_connection() {
     let now = format!("integrationconfigs/{}", configuration["id"].as_str().unwrap());
     let now = scene.seller.get(&now).await.unwrap();
     assert_eq!(now["enabled"], json!(true), "{now}");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn every_version_that_came_while_a_connection_failed_is_told() {
+    let mut scene = Scene::ready().await;
+    scene.metering_always_fails(FaultKind::AccessDenied);
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.until("2025-06-10T11:02:00Z").await;
+    for (version, amount) in [(2, "103.07"), (3, "107.11")] {
+        scene.bill(&bill("june", ACME, version).of(amount)).await;
+        scene.assert_run("june", "AWAITING_RETRY", "").await;
+    }
+    scene.heal();
+    scene.until("2025-06-10T12:02:00Z").await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme("2025-06-10T12", 608)]);
+    let runs = scene.runs("june").await;
+    let statuses: Vec<&str> = runs.iter().map(|run| run.status.as_str()).collect();
+    assert_eq!(statuses, ["COMPLETE", "COMPLETE", "COMPLETE"]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn what_is_pending_is_sent_with_the_credential_that_the_seller_connects_in_its_place() {
+    // Each has an external id of its own, which the role's trust names.
+    let role = json!({ "type": "AWS_INTEGRATION", "destination": "AWS", "accountId": "444455556666", "roleName": "OutbillMetering" });
+    let mut scene = Scene::ready().await;
+    set_up::exchange(&scene.seller, &scene.configuration, &role).await;
+    scene.metering_always_fails(FaultKind::AccessDenied);
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.assert_run("june", "AUTH_FAILED", "AccessDeniedException").await;
+    let assumed = |scene: &Scene| scene.sandbox.requests()["sts"]["AssumeRole"];
+    assert_eq!(assumed(&scene), 1);
+    scene.heal();
+    set_up::exchange(&scene.seller, &scene.configuration, &role).await;
+    scene.until("2025-06-10T10:20:00Z").await;
+    scene.tick().await;
+    scene.assert_billed(&[acme(TEN, 10_103)]);
+    assert_eq!(assumed(&scene), 2);
+    scene.assert_run("june", "COMPLETE", "").await;
     scene.end().await;
 }

@@ -1,8 +1,8 @@
 //! What AWS is told when bills grow, fall, move or share a buyer's dimension.
 
 use end_to_end::{
-    ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, and, bill, dimension, message, per_aggregation, per_bill, per_product,
-    set_up, usage,
+    ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, acme, and, bill, dimension, message, per_aggregation, per_bill,
+    per_product, set_up, usage,
 };
 use outbill::values::amount::RECORD_UNITS_MAX;
 use serde_json::json;
@@ -10,11 +10,6 @@ use serde_json::json;
 const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
 const TWELVE: &str = "2025-06-10T12";
-
-/// Acme's total dimension in an hour.
-fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
-    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
-}
 
 #[tokio::test]
 async fn growth_within_an_hour_waits_for_the_tick_and_is_sent_once() {
@@ -128,9 +123,22 @@ async fn bills_that_share_a_key_are_told_apart_in_the_usage_report() {
     let mut scene = Scene::ready().await;
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
     scene.bill(&bill("extra", ACME, 1).of("53.07")).await;
+    scene.assert_run("extra", "WAITING", "").await;
     scene.bill(&bill("june", ACME, 2).of("103.07")).await;
     scene.until("2025-06-10T11:02:00Z").await;
     scene.assert_billed(&[acme(TEN, 10_103), acme(ELEVEN, 5_511)]);
+    // The entry is named after the last bill's run; the other's waited for it, too.
+    for id in ["june", "extra"] {
+        scene.assert_run(id, "COMPLETE", "").await;
+        let run = scene.run(id).await;
+        let told = scene.log(&run.id).await;
+        let entry = &told.last().unwrap()["keys"][0]["entries"][0];
+        assert_eq!(
+            (&entry["hour"], &entry["quantity"]),
+            (&json!(ELEVEN), &json!(5_511)),
+            "{told:#?}"
+        );
+    }
     // One falls, the other grows: the sum is sent, and each bill keeps its own part.
     scene.until("2025-06-10T12:02:00Z").await;
     let organization = scene.organization().to_owned();

@@ -1,8 +1,9 @@
-//! Nothing secret and nothing of a buyer is in any line of any log, whatever goes wrong. Every other end-to-end test looks through its lines,
-//! too, when its scene ends.
+//! Nothing secret and nothing of a buyer is in any line of any log, whatever goes wrong. Every other end-to-end test that ends a scene looks
+//! through the lines as well.
 
 use end_to_end::{
     ACME, ACME_AWS_ACCOUNT, GLOBEX, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, INITECH, INITECH_CUSTOMER, Scene, bill, logs,
+    message,
 };
 use sandbox::{Fault, FaultKind, Service};
 use serde_json::json;
@@ -28,7 +29,7 @@ async fn nothing_secret_is_logged_whatever_goes_wrong() {
     scene.rest().await;
     scene.bill(&bill("b2", GLOBEX, 1).of("11.03")).await;
     scene.bill(&bill("b3", INITECH, 1).of("13.07")).await;
-    // Everything that a service can do wrong, during bills, checks and logins.
+    // Everything that a service can do wrong, during bills, checks, logins and notifications.
     let services = [
         (
             Service::Metering,
@@ -47,6 +48,7 @@ async fn nothing_secret_is_logged_whatever_goes_wrong() {
         (Service::Sts, vec![FaultKind::Error, FaultKind::AccessDenied]),
         (Service::Sqs, vec![FaultKind::Error]),
     ];
+    let webhook_key = scene.sandbox.access_key().webhook_key();
     let mut version = 1;
     for (service, kinds) in services {
         for kind in kinds {
@@ -60,6 +62,10 @@ async fn nothing_secret_is_logged_whatever_goes_wrong() {
             }
             let _ = scene.seller.post(&check, &json!({})).await;
             let _ = scene.log_in_again("wrong-secret-of-a-caller").await;
+            let told = message::updated(scene.organization(), &bill("b1", ACME, version));
+            for key in [webhook_key.as_str(), "wrong-key-of-a-caller"] {
+                let _ = scene.seller.notify_by_path(key, &told).await;
+            }
             scene.heal();
             scene.rest().await;
         }
@@ -81,7 +87,14 @@ async fn nothing_secret_is_logged_whatever_goes_wrong() {
         "errors were written"
     );
     let mut never = scene.never_logged();
-    never.extend([ADDRESS, NAME, "wrong-secret-of-a-caller", "hush"].map(str::to_owned));
+    let others = [
+        ADDRESS,
+        NAME,
+        "wrong-secret-of-a-caller",
+        "wrong-key-of-a-caller",
+        "hush",
+    ];
+    never.extend(others.map(str::to_owned));
     never.push(external_id);
     let told = logs::lines_with(&never);
     assert!(told.is_empty(), "{told:#?}");

@@ -1,15 +1,13 @@
 //! m3ter's notifications are hints, and the sweep finds what no notification told of. Neither bills what m3ter does not hold.
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, GLOBEX, GLOBEX_AWS_ACCOUNT, Scene, bill, message, per_bill};
+use end_to_end::{
+    ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, GLOBEX, GLOBEX_AWS_ACCOUNT, Scene, acme, bill, message, per_bill,
+};
 use jiff::SignedDuration;
 use sandbox::{Fault, FaultKind, Service};
 use serde_json::{Value, json};
 
 const TEN: &str = "2025-06-10T10";
-
-fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
-    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
-}
 
 /// A bill as m3ter holds it: it says when it was made and changed.
 fn held(bill: &Bill, changed: &str) -> Value {

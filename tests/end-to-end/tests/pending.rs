@@ -1,16 +1,12 @@
 //! What AWS has not accepted is listed with its way out, and what an operator decides about it is sent, or not, as decided.
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, bill, dimension, per_bill};
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, acme, bill, dimension, per_bill};
 use sandbox::{Fault, FaultKind, Service};
 use serde_json::{Value, json};
 
 const PENDING: &str = "integrationdestinations/marketplace/pending";
 const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
-
-fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
-    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
-}
 
 /// Everything that is listed, page by page.
 async fn pending(scene: &Scene, page_size: usize) -> Vec<Value> {
@@ -266,8 +262,9 @@ async fn a_conflict_is_settled_either_way() {
         assert_eq!(scene.key(ACME_AWS_ACCOUNT, DIMENSION).await.state.conflicts, 0);
         assert_eq!(told(&scene).await, []);
         // Accepted here means that the buyer pays otherwise, which the laws of the ledger know nothing of.
-        if verdict == "RELEASED" {
-            scene.end().await;
+        match verdict {
+            "RELEASED" => scene.end().await,
+            _ => scene.end_unwatched().await,
         }
     }
 }
@@ -333,6 +330,15 @@ async fn of_two_operators_who_decide_at_once_one_decides() {
     let committed = if done[0]["state"] == "ACCEPTED" { 10_103 } else { 0 };
     // Released in its own hour, which is taken: the units wait for the next.
     assert_eq!((key.total, key.committed), (10_103, committed));
+    scene.until("2025-06-10T11:02:00Z").await;
+    if committed == 0 {
+        scene.assert_billed(&[acme(ELEVEN, 10_103)]);
+        scene.end().await;
+    } else {
+        // Of an operator's word AWS knows nothing.
+        scene.assert_billed(&[]);
+        scene.end_unwatched().await;
+    }
 }
 
 #[tokio::test]

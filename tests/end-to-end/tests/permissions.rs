@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, Scene, and, bill, message, per_bill};
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, Scene, and, bill, checks, message, per_bill};
 use permissions::Grant;
 use sandbox::authorization::TEMPLATE;
 use sandbox::seller::Seller;
@@ -38,10 +38,6 @@ const LAMBDAS_OWN: usize = 3 * 2 + 3 * 2 + 2;
 
 fn role() -> Value {
     json!({ "type": "AWS_INTEGRATION", "destination": "AWS", "accountId": "444455556666", "roleName": "OutbillMetering" })
-}
-
-fn checks(more: Value) -> Value {
-    and(and(per_bill(), json!({ "awsMarketplaceCloudtrailChecks": true })), more)
 }
 
 /// Who calls AWS Marketplace and CloudTrail.

@@ -1,6 +1,6 @@
 //! CloudTrail beside the ledger: what is repaired, what is only said, and what is never done.
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, Scene, and, bill, per_bill};
+use end_to_end::{ACME_AWS_ACCOUNT, DIMENSION, Scene, acme, and, bill, checks, june, per_bill};
 use sandbox::{Fault, FaultKind, Service};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -13,24 +13,8 @@ const OTHER_AWS_ACCOUNT: &str = "222233334444";
 const INTERRUPTED_TOGETHER: u32 = 4;
 const LAKE: &str = sandbox::functions::EVENT_DATA_STORE;
 
-fn june(version: i64, amount: &str) -> Bill {
-    bill("june", ACME, version).of(amount)
-}
-
-fn checks(more: Value) -> Value {
-    and(and(per_bill(), json!({ "awsMarketplaceCloudtrailChecks": true })), more)
-}
-
-async fn checked() -> Scene {
-    Scene::start().await.with(checks(json!({}))).await
-}
-
 async fn states(scene: &Scene) -> Vec<(String, i64, &'static str)> {
     scene.entries(ACME_AWS_ACCOUNT, DIMENSION).await
-}
-
-fn acme(hour: &str, quantity: i64) -> (&'static str, &'static str, &str, i64) {
-    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
 }
 
 #[track_caller]
@@ -63,7 +47,7 @@ async fn lost_for_good(scene: &mut Scene, kind: FaultKind) {
 
 #[tokio::test]
 async fn an_answer_that_was_lost_for_good_is_repaired_at_eleven() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     // So late that no hourly look finds it.
     scene.cloudtrail(json!({ "delaySeconds": 88_000 }));
     lost_for_good(&mut scene, FaultKind::LostAnswer).await;
@@ -84,7 +68,7 @@ async fn an_answer_that_was_lost_for_good_is_repaired_at_eleven() {
 
 #[tokio::test]
 async fn a_conflict_is_settled_within_the_hour_in_which_cloudtrail_shows_the_other_record() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.foreign_usage(ACME_AWS_ACCOUNT, DIMENSION, TEN, 7);
     scene.bill(&june(1, "101.03")).await;
     assert_eq!(states(&scene).await, [(TEN.to_owned(), 10_103, "CONFLICT")]);
@@ -148,7 +132,7 @@ async fn what_another_program_reported_is_adopted_once_and_not_before_its_time()
 
 #[tokio::test]
 async fn usage_on_a_key_that_no_bill_has_reached_yet_is_adopted_for_the_first_bill() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.foreign_usage(ACME_AWS_ACCOUNT, DIMENSION, TEN, 500);
     scene.until("2025-06-10T10:30:00Z").await;
     scene.reconcile(DAY).await;
@@ -161,7 +145,7 @@ async fn usage_on_a_key_that_no_bill_has_reached_yet_is_adopted_for_the_first_bi
 #[tokio::test]
 async fn a_receipt_that_cloudtrail_does_not_show_is_sent_again_and_never_released() {
     for repeat in ["Success", "DuplicateRecord"] {
-        let mut scene = checked().await;
+        let mut scene = Scene::checked().await;
         scene.switch(json!({ "identicalRepeat": repeat }));
         scene.cloudtrail(json!({ "drop": 1 }));
         scene.bill(&june(1, "101.03")).await;
@@ -203,7 +187,7 @@ async fn a_receipt_that_cloudtrail_does_not_show_is_sent_again_and_never_release
 #[tokio::test]
 async fn an_unknown_entry_is_released_after_72_hours_between_records_that_are_shown() {
     for (is_before, is_after) in [(true, true), (true, false), (false, true)] {
-        let mut scene = checked().await;
+        let mut scene = Scene::checked().await;
         scene.map("Account", "other", "Customer", OTHER_AWS_ACCOUNT).await;
         if is_before {
             scene.bill(&bill("other", "other", 1).of("53.03")).await;
@@ -298,6 +282,7 @@ async fn both_sources_give_the_same_result_whatever_fails_on_the_way() {
         assert_eq!(report["counts"]["events"], 4, "{told} {report:#}");
         assert_eq!(report["counts"]["eventsRepeated"], 4, "{told} {report:#}");
         assert_eq!(report["counts"]["recordsRepeated"], 1, "{told} {report:#}");
+        scene.end().await;
     }
 }
 
@@ -445,7 +430,7 @@ async fn interrupted(at: u32) -> bool {
 
 #[tokio::test]
 async fn a_schedule_that_dies_before_its_report_is_there_is_made_good_by_its_repeat() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.until("2025-06-11T10:50:00Z").await;
     // The day is claimed for the schedule; the report cannot be written.
     let fault = Fault {
@@ -467,7 +452,7 @@ async fn a_schedule_that_dies_before_its_report_is_there_is_made_good_by_its_rep
 
 #[tokio::test]
 async fn the_api_asks_lists_and_shows() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     let unchecked = scene
         .configure(and(per_bill(), json!({ "accountIds": ["nobody"] })))
         .await;
@@ -542,7 +527,7 @@ async fn the_api_asks_lists_and_shows() {
 
 #[tokio::test]
 async fn money_whose_window_closes_within_three_hours_is_an_alarm_once() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     lost_for_good(&mut scene, FaultKind::LostRequest).await;
     let alarms = async |scene: &Scene| {
         let events = scene.events().await;

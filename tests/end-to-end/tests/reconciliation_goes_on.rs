@@ -1,7 +1,7 @@
 //! A comparison that cannot go on, that nobody began, or that has older cares: it ends, it is made up for, and it keeps nothing else waiting.
 
 use end_to_end::scene::MORNING;
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, Scene, and, bill, per_bill};
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, at, bill, checks, june};
 use jiff::{SignedDuration, Timestamp};
 use outbill::effects::reconciliations::Marks;
 use outbill::stories::reconcile;
@@ -12,22 +12,6 @@ use serde_json::{Value, json};
 const DAY: &str = "2025-06-10";
 const OTHER_AWS_ACCOUNT: &str = "222233334444";
 const LAKE: &str = sandbox::functions::EVENT_DATA_STORE;
-
-fn june(version: i64, amount: &str) -> Bill {
-    bill("june", ACME, version).of(amount)
-}
-
-fn checks(more: Value) -> Value {
-    and(and(per_bill(), json!({ "awsMarketplaceCloudtrailChecks": true })), more)
-}
-
-async fn checked() -> Scene {
-    Scene::start().await.with(checks(json!({}))).await
-}
-
-fn at(instant: &str) -> Timestamp {
-    instant.parse().expect("an instant")
-}
 
 /// The clock goes on and no schedule fires.
 fn unscheduled_until(scene: &Scene, to: Timestamp) {
@@ -58,7 +42,7 @@ async fn of_the_day(scene: &mut Scene) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_lease_that_is_renewed_is_taken_by_nobody_else() {
-    let scene = checked().await;
+    let scene = Scene::checked().await;
     let outbill = scene.outbill().await;
     let organization = OrganizationId::new(scene.organization()).unwrap();
     let configurations = outbill.configurations.of_organization(&organization).await.unwrap();
@@ -134,7 +118,7 @@ async fn a_table_that_cannot_be_read_ends_the_comparison_in_the_end_and_counts_n
     /// Invocations that fail before the report says so.
     const FAILURES_MAX: i64 = 15;
     for failures in [3, FAILURES_MAX] {
-        let mut scene = checked().await;
+        let mut scene = Scene::checked().await;
         scene.bill(&june(1, "101.03")).await;
         scene.until("2025-06-10T11:20:00Z").await;
         // The entries beside which a page's records are laid.
@@ -183,7 +167,7 @@ async fn a_table_that_cannot_be_read_ends_the_comparison_in_the_end_and_counts_n
 
 #[tokio::test]
 async fn alarms_and_gauges_do_not_wait_for_cloudtrail() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.metering_always_fails(FaultKind::LostRequest);
     scene.bill(&june(1, "101.03")).await;
     scene.until("2025-06-11T06:59:00Z").await;
@@ -211,7 +195,7 @@ async fn alarms_and_gauges_do_not_wait_for_cloudtrail() {
 
 #[tokio::test]
 async fn an_alarm_that_fails_keeps_no_other_back() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.map("Account", "other", "Customer", OTHER_AWS_ACCOUNT).await;
     scene.metering_always_fails(FaultKind::LostRequest);
     scene.bill(&june(1, "101.03")).await;
@@ -269,7 +253,7 @@ async fn sts_that_cannot_be_asked_leaves_a_day_open_and_one_that_refuses_ends_it
 
 #[tokio::test]
 async fn a_day_whose_schedule_did_not_fire_is_made_up_for_by_the_hourly_look() {
-    let mut scene = checked().await;
+    let mut scene = Scene::checked().await;
     scene.bill(&june(1, "101.03")).await;
     scene.until("2025-06-10T11:20:00Z").await;
     for (now, reports) in [
@@ -297,7 +281,7 @@ async fn a_day_that_somebody_asked_for_is_not_overdue() {
     const DUE: &str = "2025-06-11T13:45:00Z";
     // What was compared before the day was over does not stand for it.
     for (asked_at, overdue) in [(None, 1), (Some("2025-06-10T12:00:00Z"), 1), (Some(DUE), 0)] {
-        let mut scene = checked().await;
+        let mut scene = Scene::checked().await;
         scene.until("2025-06-10T11:20:00Z").await;
         if let Some(asked_at) = asked_at {
             unscheduled_until(&scene, at(asked_at));

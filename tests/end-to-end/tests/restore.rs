@@ -1,7 +1,9 @@
 //! The table restored from a copy: nothing is claimed or sent until what AWS was sent since is in the ledger again.
 
 use end_to_end::set_up::map;
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, Scene, and, bill, dimension, per_bill, per_product, usage};
+use end_to_end::{
+    ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, acme, and, bill, checks, dimension, june, per_bill, per_product, usage,
+};
 use sandbox::FaultKind;
 use sandbox::backup::Backup;
 use serde_json::{Value, json};
@@ -9,18 +11,6 @@ use serde_json::{Value, json};
 const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
 const TWELVE: &str = "2025-06-10T12";
-
-fn june(version: i64, amount: &str) -> Bill {
-    bill("june", ACME, version).of(amount)
-}
-
-fn acme(hour: &str, quantity: i64) -> (&'static str, &'static str, &str, i64) {
-    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
-}
-
-fn checks() -> Value {
-    and(per_bill(), json!({ "awsMarketplaceCloudtrailChecks": true }))
-}
 
 /// Metered in two hours and copied; then metered in a third, which the copy does not know.
 async fn with_a_gap(settings: Value) -> (Scene, Backup) {
@@ -50,7 +40,7 @@ async fn pending(scene: &Scene) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_restored_table_claims_nothing_until_cloudtrail_has_shown_what_it_lacks() {
-    let (mut scene, backup) = with_a_gap(checks()).await;
+    let (mut scene, backup) = with_a_gap(checks(json!({}))).await;
     scene.restore(&backup).await;
     let calls = scene.metering_calls();
     // The bill comes again, and a newer version of it: both are counted, and by the copy 50.00 and more were never sent.
@@ -110,7 +100,7 @@ async fn a_restored_table_claims_nothing_until_cloudtrail_has_shown_what_it_lack
 
 #[tokio::test]
 async fn what_the_copy_had_pending_is_never_sent_again_because_it_may_have_been_claimed_elsewhere() {
-    let mut scene = Scene::start().await.with(checks()).await;
+    let mut scene = Scene::start().await.with(checks(json!({}))).await;
     scene.bill(&june(1, "101.03")).await;
     scene.until("2025-06-10T11:02:00Z").await;
     scene.metering_always_fails(FaultKind::Throttle);
@@ -184,6 +174,7 @@ async fn without_cloudtrail_only_an_operator_thaws_it() {
     Scene::assert_refused(scene.seller.post(&path, &reason).await, 400, &["is not frozen"]);
     scene.bill_unwatched(&june(4, "160.00")).await;
     assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 21_000);
+    scene.end_unwatched().await;
 }
 
 #[tokio::test]

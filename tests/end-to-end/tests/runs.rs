@@ -1,7 +1,7 @@
 //! What the seller is told: runs, events, the configuration that is disabled, and the mail about it.
 
 use end_to_end::{
-    ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, and, bill, dimension, message, per_bill, per_product, set_up, usage,
+    ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, acme, and, bill, dimension, message, per_bill, per_product, set_up, usage,
 };
 use outbill::values::message::flush_pages;
 use sandbox::{Fault, FaultKind, Service};
@@ -9,10 +9,6 @@ use serde_json::json;
 
 const TEN: &str = "2025-06-10T10";
 const USERS: [&str; 2] = ["billing@seller.example", "ops@seller.example"];
-
-fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
-    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
-}
 
 /// A configuration that mails two people when it is disabled.
 async fn with_users() -> Scene {

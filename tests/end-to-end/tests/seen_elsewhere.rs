@@ -1,18 +1,13 @@
 //! What public implementations of metering get wrong. Each test is one mistake; its first line says what the buyer was billed elsewhere.
 
 use end_to_end::{
-    ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, and, bill, dimension, message, per_bill, per_product, usage,
+    ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, acme, and, bill, dimension, message, per_bill, per_product, usage,
 };
 use sandbox::{Fault, FaultKind, Service};
 use serde_json::{Value, json};
 
 const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
-
-/// Acme's total dimension in an hour.
-fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
-    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
-}
 
 /// Elsewhere: 20,206 instead of 10,103. The hour was read from the clock at each attempt, so the repeat was another hour's usage.
 #[tokio::test]

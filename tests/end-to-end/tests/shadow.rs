@@ -1,14 +1,10 @@
 //! Shadow: bills are counted beside another program that meters them, and nothing is sent until the seller switches over.
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, Bill, DIMENSION, Scene, and, bill, per_bill};
+use end_to_end::{ACME_AWS_ACCOUNT, DIMENSION, Scene, and, june, per_bill};
 use serde_json::{Value, json};
 
 const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
-
-fn june(version: i64, amount: &str) -> Bill {
-    bill("june", ACME, version).of(amount)
-}
 
 fn settings(shadow: bool) -> Value {
     let more = json!({ "awsMarketplaceCloudtrailChecks": true, "marketplaceShadow": shadow, "marketplaceAdoptFrom": "2025-06-01T00:00:00Z" });
@@ -70,5 +66,33 @@ async fn the_switch_from_another_program_bills_nothing_twice() {
         (ACME_AWS_ACCOUNT, DIMENSION, "2025-06-11T12", 97),
     ]);
     assert_eq!(pending(&scene).await, [] as [Value; 0]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn what_a_shadow_counted_is_not_sent_when_it_is_deleted() {
+    let mut scene = Scene::start().await.with(settings(true)).await;
+    scene.bill(&june(1, "101.03")).await;
+    let path = format!("integrationconfigs/{}", scene.configuration);
+    let known = scene.seller.get(&path).await.unwrap();
+    scene.seller.delete(&path).await.unwrap();
+    scene.until("2025-06-10T12:02:00Z").await;
+    assert_eq!((scene.metering_calls(), scene.billed()), (0, Vec::new()));
+    let left = pending(&scene).await;
+    assert_eq!(
+        (&left[0]["state"], &left[0]["units"]),
+        (&json!("SHADOW"), &json!(10_103))
+    );
+    assert!(
+        left[0]["wayOut"].as_str().unwrap().contains("deleted in shadow"),
+        "{left:#?}"
+    );
+    // Nothing is sent with its credential any more, and a bill that another configuration sends takes its units along.
+    let credential = known["integrationCredentialsId"].as_str().unwrap();
+    let credential = format!("integrationcredentials/{credential}");
+    scene.seller.delete(&credential).await.unwrap();
+    scene.configure(settings(false)).await;
+    scene.bill(&june(2, "150.00")).await;
+    scene.assert_billed(&[(ACME_AWS_ACCOUNT, DIMENSION, "2025-06-10T12", 15_000)]);
     scene.end().await;
 }

@@ -89,6 +89,7 @@ async fn another_configuration_s_date_adopts_nothing_on_a_key() {
     );
     scene.bill(&bill("june", ACME, 2).of("201.03")).await;
     assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 20_103 + 500);
+    scene.end().await;
 }
 
 #[tokio::test]
@@ -110,6 +111,8 @@ async fn what_an_operator_calls_accepted_is_not_sent_again() {
     scene.until("2025-06-11T12:30:00Z").await;
     assert_eq!(scene.metering_calls(), calls);
     assert_eq!(scene.billed(), []);
+    // Of an operator's word AWS knows nothing.
+    scene.end_unwatched().await;
 }
 
 #[tokio::test]

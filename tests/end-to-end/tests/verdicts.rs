@@ -1,8 +1,8 @@
 //! Every answer that AWS can give, or fail to give: what becomes of the entry, of the amount, of the key and of the run.
 
 use end_to_end::{
-    ACME, ACME_AWS_ACCOUNT, DIMENSION, GLOBEX, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, PRODUCT, Scene, bill, dimension,
-    message, per_aggregation, per_bill, usage,
+    ACME, ACME_AWS_ACCOUNT, DIMENSION, GLOBEX, GLOBEX_AWS_ACCOUNT, GLOBEX_LICENSE, PRODUCT, Scene, acme, bill,
+    dimension, message, per_aggregation, per_bill, usage,
 };
 use jiff::SignedDuration;
 use sandbox::{Fault, FaultKind, Service};
@@ -12,11 +12,6 @@ const NINE: &str = "2025-06-10T09";
 const TEN: &str = "2025-06-10T10";
 const ELEVEN: &str = "2025-06-10T11";
 const TWELVE: &str = "2025-06-10T12";
-
-/// Acme's total dimension in an hour.
-fn acme(hour: &str, quantity: i64) -> (&str, &str, &str, i64) {
-    (ACME_AWS_ACCOUNT, DIMENSION, hour, quantity)
-}
 
 fn entry(hour: &str, quantity: i64, state: &'static str) -> (String, i64, &'static str) {
     (hour.to_owned(), quantity, state)

@@ -2,116 +2,26 @@
 
 mod common;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use outbill::Outbill;
+use common::stage::{BILLS, Stage, customer};
 use outbill::values::hour::Hour;
 use outbill::values::message;
 use outbill::values::usage_key::KeyHash;
+use outbill::{Environment, Outbill};
 use sandbox::aws::Latency;
 use sandbox::functions::{self, BILL_DISPATCH_TIMEOUT};
-use sandbox::seller::Seller;
-use sandbox::{Change, Fault, FaultKind, Options, Sandbox, Service};
+use sandbox::{Change, Fault, FaultKind, Service};
 use serde_json::{Value, json};
 
-const BILLS: usize = 3;
-const DIMENSION: &str = "3mgmp9q6okn47u0rgmzzjdi9k-units";
-
-struct Stage {
-    sandbox: Sandbox,
-    seller: Seller,
-    outbill: Outbill,
-}
-
 impl Stage {
-    /// A seller with as many accounts as bills.
-    async fn set(latency: Latency) -> Stage {
-        let options = Options {
-            start_at: "2025-06-10T10:02:00Z".parse().ok(),
-            latency,
-            ..Options::for_tests()
-        };
-        let outbill: Arc<Mutex<Option<Outbill>>> = Arc::default();
-        let kept = outbill.clone();
-        let sandbox = Sandbox::start(options, |surroundings| async move {
-            let sdk = functions::sdk(&surroundings.aws_endpoint_url, &surroundings.region).await;
-            *kept.lock().unwrap() = Some(Outbill::connect(&sdk, &functions::environment(&surroundings)));
-            functions::build(surroundings).await
-        })
-        .await
-        .unwrap();
-        let seller = Seller::log_in(&sandbox.addresses().api, sandbox.access_key())
-            .await
-            .unwrap();
-        let credential = json!({ "type": "AWS_INTEGRATION", "destination": "AWS" });
-        let credential = seller.post("integrationcredentials", &credential).await.unwrap();
-        let configuration = json!({
-            "entityType": "Bill", "destination": "AWS", "name": "bills", "integrationCredentialsId": credential["id"],
-            "configData": { "splitUsageLineItems": "ITEM_PER_BILL", "marketplaceBillDimension": DIMENSION },
-        });
-        seller.post("integrationconfigs", &configuration).await.unwrap();
-        for index in 0..BILLS {
-            let mapping = json!({
-                "m3terEntity": "Account", "m3terId": format!("account-{index}"),
-                "externalSystem": "AWS", "externalTable": "Customer", "externalId": customer(index),
-            });
-            seller.post("externalmappings", &mapping).await.unwrap();
-        }
-        sandbox.clear_requests();
-        let outbill = outbill.lock().unwrap().clone().unwrap();
-        Stage {
-            sandbox,
-            seller,
-            outbill,
-        }
-    }
-
     /// Hands over all bills in their first version, and gives how many of them are to come again.
     async fn deliver(&self, receives: u32, time: Duration) -> usize {
         self.hand_over(self.bills(1), receives, time).await
     }
 
-    /// All bills in a version, each of 1.01 times its number.
-    fn bills(&self, version: u32) -> Vec<Value> {
-        let bill = |index: usize| {
-            json!({
-                "id": format!("bill-{index}"), "accountId": format!("account-{index}"), "version": version, "currency": "USD",
-                "lineItems": [{ "lineItemType": "USAGE", "currency": "USD", "convertedSubtotal": 1.01 * f64::from(version) }],
-            })
-        };
-        let message = |index| json!({ "orgId": self.seller.organization(), "bill": bill(index) });
-        (0..BILLS).map(message).collect()
-    }
-
     async fn hand_over(&self, bodies: Vec<Value>, receives: u32, time: Duration) -> usize {
-        let mut event = SqsEvent::default();
-        for (index, body) in bodies.into_iter().enumerate() {
-            let mut message = SqsMessage::default();
-            message.message_id = Some(format!("message-{index}"));
-            message.body = Some(body.to_string());
-            message.attributes = HashMap::from([("ApproximateReceiveCount".to_owned(), receives.to_string())]);
-            event.records.push(message);
-        }
-        let answer = bill_dispatch::handle(&self.outbill, event, self.sandbox.clock().now(), time).await;
-        answer.batch_item_failures.len()
-    }
-
-    /// The status of each bill's newest run.
-    async fn statuses(&self) -> Vec<Value> {
-        let mut statuses = Vec::new();
-        for index in 0..BILLS {
-            let path = format!("integrationruns/Bill/latest/bill-{index}");
-            statuses.push(self.seller.get(&path).await.unwrap()["status"].clone());
-        }
-        statuses
-    }
-
-    fn calls(&self, service: &str) -> u64 {
-        let counts = self.sandbox.requests();
-        counts.get(service).map_or(0, |actions| actions.values().sum())
+        self.handle(&self.outbill, bodies, receives, time).await.len()
     }
 
     async fn pending(&self) -> Value {
@@ -119,18 +29,9 @@ impl Stage {
         pending.unwrap()["data"].clone()
     }
 
-    fn billed(&self) -> Vec<i64> {
-        let billed = self.sandbox.marketplace().billed();
-        billed.iter().map(|row| row.quantity).collect()
-    }
-
     fn assert_all_billed(&self) {
         assert_eq!(self.billed(), [101, 101, 101]);
     }
-}
-
-fn customer(index: usize) -> String {
-    format!("{:012}", 111_122_220_000 + index)
 }
 
 #[tokio::test]
@@ -143,17 +44,20 @@ async fn what_there_is_no_time_for_is_not_begun() {
     stage.sandbox.stop().await;
 }
 
+/// So long the table takes to answer. What is asked while nothing is timed is asked of a table that answers at once.
+const TABLE_ANSWER: Duration = Duration::from_secs(1);
 const SLOW: Latency = Latency::Of {
-    dynamodb: Duration::from_millis(200),
+    dynamodb: TABLE_ANSWER,
     metering: Duration::ZERO,
     others: Duration::ZERO,
 };
 
 #[tokio::test]
 async fn nothing_is_claimed_when_half_of_the_time_is_over() {
-    let stage = Stage::set(SLOW).await;
+    let stage = Stage::set_in_a_folder().await.reopened(SLOW).await;
     // The configurations and the manifests are read one after the other.
-    assert_eq!(stage.deliver(1, Duration::from_millis(160)).await, BILLS);
+    assert_eq!(stage.deliver(1, TABLE_ANSWER * 4 / 5).await, BILLS);
+    let stage = stage.reopened(Latency::None).await;
     assert_eq!(stage.pending().await, json!([]));
     assert_eq!(stage.deliver(2, BILL_DISPATCH_TIMEOUT).await, 0);
     stage.assert_all_billed();
@@ -162,10 +66,12 @@ async fn nothing_is_claimed_when_half_of_the_time_is_over() {
 
 #[tokio::test]
 async fn what_was_claimed_and_could_not_be_sent_in_time_is_sent_when_it_comes_again() {
-    let stage = Stage::set(SLOW).await;
-    // Six answers of the table, one after the other, come before the first call, and two before the first half is over.
-    assert_eq!(stage.deliver(1, Duration::from_millis(1_340)).await, BILLS);
+    let stage = Stage::set_in_a_folder().await.reopened(SLOW).await;
+    // Half of the time is three and a half answers of the table: two, one after the other, come before a message is begun. Three quarters are five
+    // and a quarter: at least six come before the first call.
+    assert_eq!(stage.deliver(1, TABLE_ANSWER * 7).await, BILLS);
     assert_eq!(stage.calls("metering"), 0);
+    let stage = stage.reopened(Latency::None).await;
     assert_eq!(stage.pending().await.as_array().unwrap().len(), BILLS);
     assert_eq!(stage.deliver(2, BILL_DISPATCH_TIMEOUT).await, 0);
     assert_eq!(stage.calls("metering"), 1);
@@ -174,8 +80,31 @@ async fn what_was_claimed_and_could_not_be_sent_in_time_is_sent_when_it_comes_ag
     stage.sandbox.stop().await;
 }
 
-/// So long AWS takes to answer.
-const ANSWER: Duration = Duration::from_millis(500);
+#[tokio::test]
+async fn bills_that_m3ter_does_not_give_keep_no_other_from_being_sent() {
+    let stage = Stage::set(Latency::None).await;
+    // It takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let sdk = functions::sdk(&stage.surroundings.aws_endpoint_url, &stage.surroundings.region).await;
+    let worker = Outbill::connect(
+        &sdk,
+        &Environment {
+            m3ter_base_url: format!("http://{}", silent.local_addr().unwrap()),
+            ..functions::environment(&stage.surroundings)
+        },
+    );
+    // One more than are fetched at once.
+    let mut messages = vec![json!({ "orgId": stage.seller.organization(), "billId": "asked-for" }); 17];
+    messages.extend(stage.bills(1));
+    let again = stage.handle(&worker, messages, 1, Duration::from_secs(16)).await;
+    let asked_for: Vec<String> = (0..17).map(|place| format!("message-{place}")).collect();
+    assert_eq!(again, asked_for);
+    stage.assert_all_billed();
+    stage.sandbox.stop().await;
+}
+
+/// So long AWS takes to answer. What is done between two of its answers may take half of it.
+const ANSWER: Duration = Duration::from_millis(2_500);
 const LATE: Latency = Latency::Of {
     dynamodb: Duration::ZERO,
     metering: ANSWER,

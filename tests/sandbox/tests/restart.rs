@@ -11,6 +11,10 @@ use common::{NOW, control, sandbox_with, sdk, table};
 use jiff::{SignedDuration, Timestamp};
 use sandbox::{Options, StartError};
 use serde_json::json;
+use tokio::sync::Notify;
+
+/// A thousand times what a server that is cut off takes to end.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
 
 fn at(instant: &str) -> Timestamp {
     instant.parse().unwrap()
@@ -80,20 +84,28 @@ async fn a_message_that_was_being_handled_comes_again_after_a_kill() {
         data: Some(folder.path().to_owned()),
         ..Options::for_tests()
     };
-    let build = |_| async {
+    let begun = Arc::new(Notify::new());
+    let begins = begun.clone();
+    let build = |_| async move {
         Ok(sandbox::Functions {
-            dispatch: Arc::new(|_, _| Box::pin(std::future::pending())),
+            dispatch: Arc::new(move |_, _| {
+                begins.notify_one();
+                Box::pin(std::future::pending())
+            }),
             reconcile: sandbox::no_reconcile(),
             api: axum::Router::new(),
         })
     };
     let sandbox = sandbox::Sandbox::start(options(), build).await.unwrap();
     let message = json!("in flight");
-    let sent = sandbox.send(&message);
-    assert!(tokio::time::timeout(Duration::from_millis(200), sent).await.is_err());
+    tokio::select! {
+        handled = sandbox.send(&message) => panic!("{handled:?}"),
+        () = begun.notified() => {}
+    }
     assert_eq!(sandbox.queue()[0].receive_count, 1);
     drop(sandbox);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The servers that were cut off let go of the folder in their own time.
+    tokio::time::sleep(LETS_GO_WITHIN).await;
 
     let handled = Arc::new(AtomicU32::new(0));
     let counter = handled.clone();

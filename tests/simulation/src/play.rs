@@ -12,7 +12,7 @@ use marketplace::{BuyerStatement, ForeignUsage, IdenticalRepeat, SwitchChange};
 use outbill::Outbill;
 use outbill::effects::table;
 use outbill::values::entry::EntryState;
-use outbill::values::ids::OrganizationId;
+use outbill::values::ids::{ConfigurationId, OrganizationId};
 use outbill::values::usage_key::is_aws_account_id;
 use reconcile::Event;
 use sandbox::Change;
@@ -233,11 +233,20 @@ impl Play {
         self.stage.calmly(async move { seller.token().await }).await?
     }
 
+    /// The seller's oldest configuration.
+    pub fn configuration(&self) -> &ConfigurationId {
+        self.seller.configuration(0)
+    }
+
     /// Calls the API with any body; gives the status and what was answered. A path that begins with a slash is not the organization's.
-    pub async fn ask(&mut self, token: &str, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
-        let seller = self.seller.clone();
-        let authorization = format!("Bearer {token}");
-        let asking = async move { seller.ask(&authorization, method, path, body).await };
+    pub async fn ask(
+        &mut self,
+        authorization: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> anyhow::Result<(u16, String)> {
+        let asking = self.seller.ask(authorization, method, path, body);
         self.stage.calmly(asking).await?
     }
 

@@ -1,6 +1,7 @@
 //! What the messages of one batch share: the instant, what was read already, and what each has done so far.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,9 @@ use crate::effects::connections::Failing;
 use crate::effects::freeze::{Look, Standing};
 use crate::effects::ids::made_at;
 use crate::effects::ledger::{Claim, Recorded};
+use crate::effects::m3ter::M3terError;
 use crate::effects::table::StoreError;
+use crate::values::amount::Units;
 use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{Entry, EntryState, Origin};
@@ -41,10 +44,11 @@ pub(super) type Configurations = Arc<[Arc<IntegrationConfiguration>]>;
 /// The mappings of one thing, once they were read.
 type MappingsOf = Arc<OnceCell<Vec<ExternalMapping>>>;
 
-/// How an invocation spends its time. However slow the table is, what is claimed in the first half is sent, and what AWS said is written down. Runs
-/// that a page settles, and that there was no time to tell, are told when the page comes again.
+/// How an invocation spends its time. However slow m3ter and the table are, what is claimed in the first half is sent, and what AWS said is written
+/// down. Runs that a page settles, and that there was no time to tell, are told when the page comes again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time {
+    fetches_until: Instant,
     begins_until: Instant,
     sends_until: Instant,
     tells_until: Instant,
@@ -55,6 +59,7 @@ impl Time {
     pub(super) fn of(whole: Duration) -> Time {
         let now = Instant::now();
         Time {
+            fetches_until: now + whole / 4,
             begins_until: now + whole / 2,
             sends_until: now + whole / 4 * 3,
             tells_until: now + whole / 8 * 7,
@@ -69,6 +74,7 @@ pub(super) struct Batch<'a> {
     time: Time,
     configurations: Mutex<BTreeMap<OrganizationId, Configurations>>,
     failing: Mutex<BTreeMap<OrganizationId, Arc<Failing>>>,
+    left_in_shadow: Mutex<BTreeMap<OrganizationId, Arc<BTreeSet<ConfigurationId>>>>,
     look: Look,
     standing: OnceCell<Standing>,
     mappings: std::sync::Mutex<BTreeMap<(OrganizationId, String, String), MappingsOf>>,
@@ -93,6 +99,7 @@ impl<'a> Batch<'a> {
             time,
             configurations: Mutex::default(),
             failing: Mutex::default(),
+            left_in_shadow: Mutex::default(),
             look,
             standing: OnceCell::default(),
             mappings: std::sync::Mutex::default(),
@@ -107,6 +114,17 @@ impl<'a> Batch<'a> {
     /// Whether a message may still be begun.
     pub(super) fn begins(&self) -> bool {
         Instant::now() < self.time.begins_until
+    }
+
+    /// Fetches from m3ter what a message refers to, before any message of the batch is begun: it has a quarter of the time, so that the others have
+    /// theirs.
+    pub(super) async fn fetch<T>(&self, asking: impl Future<Output = Result<T, M3terError>>) -> Result<T, M3terError> {
+        in_time(self.time.fetches_until, asking).await
+    }
+
+    /// Asks m3ter on behalf of a message that was begun. What the others have claimed meanwhile waits to be sent.
+    pub(super) async fn ask<T>(&self, asking: impl Future<Output = Result<T, M3terError>>) -> Result<T, M3terError> {
+        in_time(self.time.begins_until, asking).await
     }
 
     /// When a call may be begun at the latest.
@@ -223,11 +241,29 @@ impl<'a> Batch<'a> {
         let is_frozen = self.is_frozen(origin).await?;
         let failing = self.failing(organization).await?;
         let is_disabled = configuration.is_some_and(|configuration| !configuration.enabled);
+        let is_in_shadow = match configuration {
+            Some(configuration) => configuration.is_in_shadow(),
+            None => self.left_in_shadow(organization).await?.contains(&origin.configuration),
+        };
         Ok(ConnectionHealth::of(
             is_frozen,
-            configuration.is_some_and(|configuration| configuration.is_in_shadow()),
+            is_in_shadow,
             is_disabled || failing.is_failing(&origin.connection, self.now),
         ))
+    }
+
+    /// The organization's configurations that were deleted in shadow; read once a batch, and only if a key is of one that is not there.
+    async fn left_in_shadow(
+        &self,
+        organization: &OrganizationId,
+    ) -> Result<Arc<BTreeSet<ConfigurationId>>, StoreError> {
+        let mut known = self.left_in_shadow.lock().await;
+        if let Some(found) = known.get(organization) {
+            return Ok(Arc::clone(found));
+        }
+        let found = Arc::new(self.outbill.configurations.left_in_shadow(organization).await?);
+        known.insert(organization.clone(), Arc::clone(&found));
+        Ok(found)
     }
 
     /// Waits until no other bill of this batch is at one of these keys. Two that are at one key at once read the same state, and the transaction
@@ -348,11 +384,36 @@ impl<'a> Batch<'a> {
     }
 }
 
+async fn in_time<T>(until: Instant, asking: impl Future<Output = Result<T, M3terError>>) -> Result<T, M3terError> {
+    tokio::time::timeout_at(until, asking).await.unwrap_or_else(|_| {
+        Err(M3terError::Unavailable {
+            what: "a message of this batch".to_owned(),
+            message: "the other messages could not wait any longer; the queue brings this one again".to_owned(),
+        })
+    })
+}
+
 /// An entry's place in the ledger.
 pub(super) type EntryName = (KeyHash, Hour);
 
 pub(super) fn entry_name(claim: &Claim) -> EntryName {
     (claim.entry().key.hash(), claim.entry().hour)
+}
+
+/// An entry of a key that a run has to do with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) hour: Hour,
+    pub(super) quantity: Units,
+}
+
+impl Taken {
+    pub(super) fn of(entry: &Entry) -> Taken {
+        Taken {
+            hour: entry.hour,
+            quantity: entry.quantity,
+        }
+    }
 }
 
 /// How one key fares in a run, before its entries are settled.
@@ -365,7 +426,7 @@ pub(super) struct KeyDraft {
     /// Whether units waited here for an hour before this run, and with them an earlier run.
     pub(super) waited: bool,
     /// The entries that this run has to do with, in the order in which they were claimed.
-    pub(super) entries: Vec<Hour>,
+    pub(super) entries: Vec<Taken>,
     /// Whether units wait for an hour in this run's name.
     pub(super) leaves_units: bool,
     /// Whether entries of it wait because the table is a restored copy.

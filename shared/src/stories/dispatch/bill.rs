@@ -164,13 +164,9 @@ impl Story<'_> {
             return Ok(Ok(account.clone()));
         }
         let organization = &self.bill.reference.organization;
-        match self
-            .batch
-            .outbill
-            .m3ter
-            .account(organization, &self.bill.account, self.batch.now)
-            .await
-        {
+        let m3ter = &self.batch.outbill.m3ter;
+        let account = m3ter.account(organization, &self.bill.account, self.batch.now);
+        match self.batch.ask(account).await {
             Ok(account) => match Account::from_json(account.into()) {
                 Ok(account) => Ok(Ok(account)),
                 Err(error) => Ok(Err(invalid(Culprit::Account {

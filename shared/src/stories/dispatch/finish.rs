@@ -42,8 +42,8 @@ struct Ending {
     configuration: Arc<IntegrationConfiguration>,
     conclusion: Conclusion,
     waits_for: Vec<Awaited>,
-    /// Whether earlier runs waited for an hour where this one claimed.
-    others_waited: bool,
+    /// Whether earlier runs may wait for what this one has sent: they wait for an hour where it claimed, or its message was delivered before.
+    others_wait: bool,
 }
 
 /// What a message comes to, before its runs are written.
@@ -145,7 +145,7 @@ async fn end(
                 let waits_for = awaited::by(&draft, settled);
                 awaited::wait(batch, &draft.bill, &earlier, &draft.head, &waits_for).await?;
             }
-            None => endings.push(ending(batch, draft, settled)?),
+            None => endings.push(ending(batch, draft, receives, settled)?),
         }
     }
     let disposition = match again || progress.failed.is_some() {
@@ -166,7 +166,7 @@ async fn told_already(batch: &Batch<'_>, draft: &RunDraft, settled: &Settled) ->
     }
     let names: Vec<EntryName> = keys
         .iter()
-        .flat_map(|key| key.entries.iter().map(|hour| (key.key.clone(), *hour)))
+        .flat_map(|key| key.entries.iter().map(|taken| (key.key.clone(), taken.hour)))
         .collect();
     let mut earlier: Option<&Origin> = None;
     for name in &names {
@@ -190,10 +190,10 @@ async fn told_already(batch: &Batch<'_>, draft: &RunDraft, settled: &Settled) ->
         .map(|told| told.id))
 }
 
-fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<Ending, StoreError> {
+fn ending(batch: &Batch<'_>, draft: RunDraft, receives: u32, settled: &Settled) -> Result<Ending, StoreError> {
     let waits_for = awaited::by(&draft, settled);
-    let others_waited = match &draft.draft {
-        Draft::Metered(keys) | Draft::EqualButOther(keys) => keys.iter().any(|key| key.waited),
+    let others_wait = match &draft.draft {
+        Draft::Metered(keys) | Draft::EqualButOther(keys) => receives > 1 || keys.iter().any(|key| key.waited),
         Draft::Decided(_) => false,
     };
     let (outcome, exchanges) = match draft.draft {
@@ -233,7 +233,7 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<Endin
         configuration: draft.configuration,
         conclusion,
         waits_for,
-        others_waited,
+        others_wait,
     })
 }
 
@@ -241,7 +241,7 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<Endin
 async fn follow(batch: &Batch<'_>, endings: Vec<Ending>) -> Result<(), DispatchError> {
     for ending in endings {
         let run = &ending.run;
-        if ending.others_waited && run.status == RunStatus::Complete {
+        if ending.others_wait && run.status == RunStatus::Complete {
             late::supersede(batch, run).await?;
         }
         let about = About {
@@ -379,9 +379,9 @@ async fn raise(
 /// A key's entries of this run, each followed by the claim that it led to.
 fn settlements<'a>(key: &'a KeyDraft, settled: &'a Settled) -> impl Iterator<Item = &'a Settlement> {
     let find = |hour: Hour| settled.entries.get(&(key.key.clone(), hour));
-    key.entries
-        .iter()
-        .flat_map(move |hour| std::iter::successors(find(*hour), move |settlement| settlement.follow_up.and_then(find)))
+    key.entries.iter().flat_map(move |taken| {
+        std::iter::successors(find(taken.hour), move |settlement| settlement.follow_up.and_then(find))
+    })
 }
 
 fn outcomes(keys: &[KeyDraft], settled: &Settled) -> Vec<KeyOutcome> {
@@ -390,10 +390,10 @@ fn outcomes(keys: &[KeyDraft], settled: &Settled) -> Vec<KeyOutcome> {
         let unrecorded = key
             .entries
             .iter()
-            .filter(|hour| !settled.entries.contains_key(&(key.key.clone(), **hour)));
-        entries.extend(unrecorded.map(|hour| EntryOutcome {
-            hour: hour.to_string(),
-            quantity: 0,
+            .filter(|taken| !settled.entries.contains_key(&(key.key.clone(), taken.hour)));
+        entries.extend(unrecorded.map(|taken| EntryOutcome {
+            hour: taken.hour.to_string(),
+            quantity: taken.quantity,
             state: EntryState::Pending,
             connection: None,
             blocked: None,

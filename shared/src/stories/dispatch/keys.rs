@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::DispatchError;
 use super::awaited;
-use super::batch::{Batch, EntryName, KeyDraft, Progress, TRIES_MAX, entry_name};
+use super::batch::{Batch, EntryName, KeyDraft, Progress, TRIES_MAX, Taken, entry_name};
 use super::bill::KeyRun;
 use crate::decisions::claim::{self, ClaimPlan, ConnectionHealth, Hours, Reason};
 use crate::effects::ledger::{Applied, Guard, KeyChange, KeyRow, LedgerError, new_entry};
@@ -105,7 +105,7 @@ pub(super) async fn apply(
         let applied = apply_noted(batch, Some(guard), changes).await?;
         for claim in applied.claims {
             if let Some(draft) = drafts.get_mut(&claim.entry().key.hash()) {
-                draft.entries.push(claim.entry().hour);
+                draft.entries.push(Taken::of(claim.entry()));
             }
             progress.claim(claim);
         }
@@ -274,7 +274,7 @@ async fn own_claims(
     };
     for claim in batch.outbill.ledger.claims_of_run(key, run.run, batch.now).await? {
         if batch.reserve(&(key.clone(), claim.entry().hour)) {
-            draft.entries.push(claim.entry().hour);
+            draft.entries.push(Taken::of(claim.entry()));
             draft.claim = Reason::Claimed;
             progress.claim(claim);
         }
@@ -286,25 +286,25 @@ async fn own_claims(
 async fn resume(batch: &Batch<'_>, draft: &mut KeyDraft, progress: &mut Progress) -> Result<(), DispatchError> {
     let ledger = &batch.outbill.ledger;
     for entry in ledger.pending(&draft.key, batch.now).await? {
-        if draft.entries.contains(&entry.hour) {
+        if draft.entries.iter().any(|taken| taken.hour == entry.hour) {
             continue;
         }
         if batch.is_frozen(&entry.origin).await? {
-            draft.entries.push(entry.hour);
+            draft.entries.push(Taken::of(&entry));
             draft.frozen = true;
             continue;
         }
         if !batch.reserve(&(draft.key.clone(), entry.hour)) {
-            draft.entries.push(entry.hour);
+            draft.entries.push(Taken::of(&entry));
             continue;
         }
         match ledger.start_attempt(&draft.key, entry.hour, batch.now).await? {
             Some(Ok(claim)) => {
-                draft.entries.push(entry.hour);
+                draft.entries.push(Taken::of(&entry));
                 progress.claim(claim);
             }
             Some(Err(closed)) => {
-                draft.entries.push(entry.hour);
+                draft.entries.push(Taken::of(&entry));
                 progress.closed.push(closed);
             }
             None => {}

@@ -20,7 +20,7 @@ use crate::effects::runs::RunFilter;
 use crate::effects::table::PageRequest;
 use crate::values::bill::BillReference;
 use crate::values::entry::Origin;
-use crate::values::ids::RunId;
+use crate::values::ids::{ConfigurationId, RunId};
 use crate::values::run::{IntegrationRun, RunStatus};
 
 /// Runs of a bill that are looked through for those that a later one supersedes. A bill that is calculated four times an hour has no more
@@ -36,11 +36,16 @@ const AT_ONCE_MAX: usize = 16;
 /// Entries of one run that were settled, in the order in which its log has them.
 type Entries<'a> = Vec<(&'a EntryName, &'a Settlement)>;
 
+/// A run, by its entries' origin, that is to be told how they fared.
+struct Telling<'a> {
+    origin: Origin,
+    entries: Entries<'a>,
+}
+
 /// A run that is being told.
 struct Told<'a> {
     run: IntegrationRun,
-    origin: &'a Origin,
-    entries: &'a Entries<'a>,
+    telling: &'a Telling<'a>,
     conclusion: Conclusion,
     /// What its log lacks.
     record: Option<String>,
@@ -54,29 +59,34 @@ pub(super) async fn late(
     again: &BTreeSet<&EntryName>,
     settled: &Settled,
 ) -> BTreeSet<EntryName> {
-    let mut by_run: BTreeMap<(&BillReference, &RunId), Entries<'_>> = BTreeMap::new();
-    for (name, settlement) in &settled.entries {
-        let origin = &settlement.entry.origin;
-        if !own.contains(&origin.run) {
-            by_run
-                .entry((&origin.bill, &origin.run))
-                .or_default()
-                .push((name, settlement));
+    let mut runs: BTreeMap<(BillReference, RunId), Telling<'_>> = BTreeMap::new();
+    for named in &settled.entries {
+        tell_of(&mut runs, &named.1.entry.origin, named);
+    }
+    let mut untold = BTreeSet::new();
+    for (found, entries) in of_other_bills(batch, settled).await {
+        match found {
+            Ok(Some(origin)) => entries.into_iter().for_each(|named| tell_of(&mut runs, &origin, named)),
+            Ok(None) => {}
+            Err(error) => {
+                report("of an earlier run", &error);
+                untold.extend(entries.into_iter().map(|(name, _)| name.clone()));
+            }
         }
     }
-    let mut runs: Vec<Entries<'_>> = by_run.into_values().collect();
-    for entries in &mut runs {
+    let runs = runs.into_values().filter(|telling| !own.contains(&telling.origin.run));
+    let mut runs: Vec<Telling<'_>> = runs.collect();
+    for Telling { entries, .. } in &mut runs {
         entries.sort_by_key(|(_, settlement)| settlement.entry.hour);
         // What an entry led to comes after it.
         entries.sort_by_key(|(_, settlement)| settlement.follow_up.is_none());
     }
     // Those that come no more are told first.
-    let (waiting, last): (Vec<Entries<'_>>, Vec<Entries<'_>>) = runs
+    let (waiting, last): (Vec<Telling<'_>>, Vec<Telling<'_>>) = runs
         .into_iter()
-        .partition(|entries| entries.iter().all(|(name, _)| again.contains(name)));
+        .partition(|telling| telling.entries.iter().all(|(name, _)| again.contains(name)));
     let chunks = last.chunks(TOGETHER_MAX).map(|some| (some, true));
     let chunks = chunks.chain(waiting.chunks(TOGETHER_MAX).map(|some| (some, false)));
-    let mut untold = BTreeSet::new();
     for (some, is_last) in chunks {
         if !is_last && !batch.tells() {
             untold.extend(some.iter().flat_map(names));
@@ -93,40 +103,101 @@ pub(super) async fn late(
     untold
 }
 
-fn names<'a>(entries: &'a Entries<'_>) -> impl Iterator<Item = EntryName> + 'a {
-    entries.iter().map(|(name, _)| (*name).clone())
+fn tell_of<'a>(
+    runs: &mut BTreeMap<(BillReference, RunId), Telling<'a>>,
+    origin: &Origin,
+    named: (&'a EntryName, &'a Settlement),
+) {
+    let telling = runs.entry((origin.bill.clone(), origin.run.clone()));
+    let telling = telling.or_insert_with(|| Telling {
+        origin: origin.clone(),
+        entries: Entries::new(),
+    });
+    telling.entries.push(named);
+}
+
+/// An entry is named after the run of the last bill on its key. Those of the other bills whose units it carries waited for it, too: the newest run
+/// of each that is not at its end.
+async fn of_other_bills<'a>(
+    batch: &Batch<'_>,
+    settled: &'a Settled,
+) -> Vec<(Result<Option<Origin>, DispatchError>, Entries<'a>)> {
+    let mut bills: BTreeMap<&BillReference, Entries<'_>> = BTreeMap::new();
+    for (name, settlement) in &settled.entries {
+        let entry = &settlement.entry;
+        let others = entry.parts.keys().filter(|bill| **bill != entry.origin.bill);
+        others.for_each(|bill| bills.entry(bill).or_default().push((name, settlement)));
+    }
+    let running = bills.into_iter().map(|(bill, entries)| async move {
+        let first = entries.first().map(|(_, settlement)| &settlement.entry.origin);
+        let found = match first {
+            Some(origin) => isolated(unfinished(batch, bill, origin)).await,
+            None => Ok(Ok(None)),
+        };
+        (found.and_then(|found| found), entries)
+    });
+    let running: Vec<_> = running.collect();
+    stream::iter(running).buffered(AT_ONCE_MAX).collect().await
+}
+
+/// The newest run of a bill that waits or is tried again, as the origin of an entry which another bill's run claimed.
+async fn unfinished(
+    batch: &Batch<'_>,
+    bill: &BillReference,
+    claimed: &Origin,
+) -> Result<Option<Origin>, DispatchError> {
+    let page = PageRequest {
+        size: SUPERSEDED_MAX,
+        after: None,
+    };
+    let entity = (ENTITY_TYPE, bill.bill.as_str());
+    let runs = &batch.outbill.runs;
+    let known = runs
+        .list_by_entity(&bill.organization, entity, &RunFilter::all(), &page)
+        .await?;
+    let newest = known.items.into_iter().find(|run| is_unfinished(run.status));
+    let configuration = |run: &IntegrationRun| ConfigurationId::new(run.destination_id.as_deref()?).ok();
+    Ok(newest.and_then(|run| {
+        Some(Origin {
+            configuration: configuration(&run)?,
+            run: run.id,
+            bill: bill.clone(),
+            connection: claimed.connection.clone(),
+        })
+    }))
+}
+
+fn names<'a>(telling: &'a Telling<'_>) -> impl Iterator<Item = EntryName> + 'a {
+    telling.entries.iter().map(|(name, _)| (*name).clone())
 }
 
 /// Tells some runs: their rows are read and their logs written together. Gives the entries of those that could not be told.
 async fn tell(
     batch: &Batch<'_>,
-    some: &[Entries<'_>],
+    some: &[Telling<'_>],
     settled: &Settled,
 ) -> Result<BTreeSet<EntryName>, DispatchError> {
     let runs = &batch.outbill.runs;
-    let origins = some.iter().filter_map(|entries| entries.first());
-    let origins = origins.map(|(_, settlement)| &settlement.entry.origin);
+    let origins = some.iter().map(|telling| &telling.origin);
     let found = runs.get_all(origins.map(|origin| (&origin.bill.organization, &origin.run)));
     let mut found: BTreeMap<RunId, IntegrationRun> =
         found.await?.into_iter().map(|run| (run.id.clone(), run)).collect();
     let (mut weighing, mut of) = (Vec::new(), Vec::new());
-    for entries in some {
+    for telling in some {
         // A run that was never written has nobody who asks for it.
-        if let Some((_, first)) = entries.first()
-            && let Some(run) = found.remove(&first.entry.origin.run)
-        {
-            weighing.push(isolated(weigh(batch, run, &first.entry.origin, entries, settled)));
-            of.push(entries);
+        if let Some(run) = found.remove(&telling.origin.run) {
+            weighing.push(isolated(weigh(batch, run, telling, settled)));
+            of.push(telling);
         }
     }
     let weighed: Vec<_> = stream::iter(weighing).buffered(AT_ONCE_MAX).collect().await;
     let (mut told, mut untold) = (Vec::new(), BTreeSet::new());
-    for (entries, weighed) in of.into_iter().zip(weighed) {
+    for (telling, weighed) in of.into_iter().zip(weighed) {
         match weighed.and_then(|weighed| weighed) {
             Ok(weighed) => told.push(weighed),
             Err(error) => {
                 report("of an earlier run", &error);
-                untold.extend(names(entries));
+                untold.extend(names(telling));
             }
         }
     }
@@ -137,14 +208,14 @@ async fn tell(
     runs.append_logs(batch.now, records).await?;
     let (mut ending, mut of) = (Vec::new(), Vec::new());
     for told in told {
-        of.push(told.entries);
+        of.push(told.telling);
         ending.push(isolated(end(batch, told)));
     }
     let ended: Vec<_> = stream::iter(ending).buffered(AT_ONCE_MAX).collect().await;
-    for (entries, ended) in of.into_iter().zip(ended) {
+    for (telling, ended) in of.into_iter().zip(ended) {
         if let Err(error) = ended.and_then(|ended| ended) {
             report("of an earlier run", &error);
-            untold.extend(names(entries));
+            untold.extend(names(telling));
         }
     }
     Ok(untold)
@@ -154,15 +225,14 @@ async fn tell(
 async fn weigh<'a>(
     batch: &Batch<'_>,
     run: IntegrationRun,
-    origin: &'a Origin,
-    entries: &'a Entries<'a>,
+    telling: &'a Telling<'a>,
     settled: &Settled,
 ) -> Result<Told<'a>, DispatchError> {
     let log = batch.outbill.runs.log(&run.organization, &run.id).await?;
     let before = Outcome::Metered(known_now(&log, &[]));
-    let outcome = Outcome::Metered(known_now(&log, entries));
+    let outcome = Outcome::Metered(known_now(&log, &telling.entries));
     let conclusion = conclusion::conclude(&outcome);
-    let names: BTreeSet<EntryName> = names(entries).collect();
+    let names: BTreeSet<EntryName> = names(telling).collect();
     let exchanges = settled.exchanges.iter();
     let exchanges: Vec<Exchange> = exchanges.filter_map(|exchange| exchange.about(&names)).collect();
     let is_last_word = is_final(conclusion.status) && !exchanges.is_empty();
@@ -173,8 +243,7 @@ async fn weigh<'a>(
     });
     Ok(Told {
         run,
-        origin,
-        entries,
+        telling,
         conclusion,
         record,
     })
@@ -184,8 +253,7 @@ async fn weigh<'a>(
 async fn end(batch: &Batch<'_>, told: Told<'_>) -> Result<(), DispatchError> {
     let Told {
         run,
-        origin,
-        entries,
+        telling: Telling { origin, entries },
         mut conclusion,
         record,
     } = told;
@@ -284,6 +352,22 @@ fn read_entry(entry: &Value) -> Option<EntryOutcome> {
     })
 }
 
+/// Whether what a run claimed, or waits to claim, decides how it ends.
+fn is_unfinished(status: RunStatus) -> bool {
+    match status {
+        RunStatus::Waiting | RunStatus::AwaitingRetry => true,
+        RunStatus::Started
+        | RunStatus::Complete
+        | RunStatus::Error
+        | RunStatus::AuthFailed
+        | RunStatus::AccountingPeriodClosed
+        | RunStatus::InvoiceAlreadyPaid
+        | RunStatus::Disabled
+        | RunStatus::TimeoutLimitExceeded
+        | RunStatus::RateLimitRetry => false,
+    }
+}
+
 /// Ends the runs of older versions of a bill that wait: a bill is cumulative, so the one that completed has sent what they waited for.
 pub(super) async fn supersede(batch: &Batch<'_>, complete: &IntegrationRun) -> Result<(), DispatchError> {
     let filter = RunFilter {
@@ -300,22 +384,9 @@ pub(super) async fn supersede(batch: &Batch<'_>, complete: &IntegrationRun) -> R
         .list_by_entity(&complete.organization, entity, &filter, &page)
         .await?;
     for run in older.items {
-        let waits = match run.status {
-            RunStatus::Waiting => true,
-            RunStatus::Started
-            | RunStatus::Complete
-            | RunStatus::Error
-            | RunStatus::AwaitingRetry
-            | RunStatus::AuthFailed
-            | RunStatus::AccountingPeriodClosed
-            | RunStatus::InvoiceAlreadyPaid
-            | RunStatus::Disabled
-            | RunStatus::TimeoutLimitExceeded
-            | RunStatus::RateLimitRetry => false,
-        };
         // Ids of runs sort by the time at which they were made.
         let is_older = run.id.as_str() < complete.id.as_str();
-        if !waits || !is_older || run.destination_id != complete.destination_id {
+        if !is_unfinished(run.status) || !is_older || run.destination_id != complete.destination_id {
             continue;
         }
         let outcome = format!("what the run waited for was sent by run {}", complete.id);

@@ -9,8 +9,9 @@
 //!
 //! Claims of all messages of a batch are submitted together. A message that cannot be finished is left on the queue (`Disposition::Retry`);
 //! one that nobody can read goes to the dead-letter queue with its reason; neither holds up the others, and a panic counts as the former.
-//! So does what there is no time for: no message is begun when half of the invocation's time has passed, nothing is sent after three quarters,
-//! and the rest is kept for writing down what AWS said. A worker that is killed first forgets it, and all that it sent goes again.
+//! So does what there is no time for: a bill is fetched from m3ter in the first quarter of the invocation's time, a message begun in the first
+//! half, nothing sent in the last quarter, which is kept for writing down what AWS said. A worker that is killed first forgets it, and all that it
+//! sent goes again.
 
 mod awaited;
 mod batch;

@@ -81,6 +81,9 @@ impl From<DispatchError> for PreviewError {
     }
 }
 
+/// A preview alone has m3ter's own time limit in the first half.
+const LOOKS_FOR: Duration = Duration::from_secs(120);
+
 /// Decides about a bill as the dispatch would at `now`.
 pub async fn preview(
     outbill: &Outbill,
@@ -88,7 +91,7 @@ pub async fn preview(
     wanted: &ConfigurationId,
     now: Timestamp,
 ) -> Result<Preview, PreviewError> {
-    let batch = Batch::new(outbill, Look::Only, now, Time::of(Duration::ZERO));
+    let batch = Batch::new(outbill, Look::Only, now, Time::of(LOOKS_FOR));
     let received = ReceivedBill {
         message,
         mode: Mode::Ordinary,

@@ -215,7 +215,8 @@ async fn reference(
     organization: &OrganizationId,
     bill: &crate::values::ids::BillId,
 ) -> Result<Result<Value, Unusable>, DispatchError> {
-    match batch.outbill.m3ter.bill(organization, bill, batch.now).await {
+    let bill_of = batch.outbill.m3ter.bill(organization, bill, batch.now);
+    match batch.fetch(bill_of).await {
         Ok(bill) => Ok(Ok(json!({ "orgId": organization, "bill": bill }))),
         Err(error @ (M3terError::Refused { .. } | M3terError::NoCredentials { .. })) => {
             let advice =

@@ -70,10 +70,8 @@ pub(super) async fn page(batch: &Batch<'_>, page: &SweepPage) -> Result<(), Disp
     let from = page.since.saturating_sub(BILL_DATES_BACK).unwrap_or(page.since);
     let from = from.to_zoned(TimeZone::UTC).date();
     let m3ter = &batch.outbill.m3ter;
-    let listed = match m3ter
-        .bills(organization, from, page.next_token.as_deref(), batch.now)
-        .await
-    {
+    let bills = m3ter.bills(organization, from, page.next_token.as_deref(), batch.now);
+    let listed = match batch.ask(bills).await {
         Ok(listed) => listed,
         Err(error @ M3terError::NoCredentials { .. }) => {
             tracing::info!(

@@ -41,12 +41,20 @@ pub(super) async fn measure(
     }
     let mut oldest_seconds = 0;
     let in_shadow = all.iter().filter(|configuration| configuration.is_in_shadow());
-    let in_shadow: BTreeSet<&ConfigurationId> = in_shadow.map(|configuration| &configuration.id).collect();
+    let in_shadow: BTreeSet<ConfigurationId> = in_shadow.map(|configuration| configuration.id.clone()).collect();
     for organization in outbill.configurations.organizations().await? {
+        let mut in_shadow = in_shadow.clone();
+        in_shadow.extend(outbill.configurations.left_in_shadow(&organization).await?);
         let age = open(outbill, &organization, &in_shadow, &mut measured, now).await?;
         oldest_seconds = oldest_seconds.max(age);
     }
     measured.add(Metric::OldestPendingAge, oldest_seconds);
+    // Bill-dispatch counts one when it disables it, so that the alarm need not wait for this look; here it is told as long as it lasts.
+    let disabled = all.iter().filter(|configuration| !configuration.enabled).count();
+    measured.add(
+        Metric::ConfigurationsDisabled,
+        i64::try_from(disabled).unwrap_or(i64::MAX),
+    );
     let frozen = match outbill.freeze.standing(Look::AndNote, now).await? {
         Standing::Own => 0,
         Standing::Frozen(frozen) => restore::still(all, &frozen).count(),
@@ -61,7 +69,7 @@ pub(super) async fn measure(
 async fn open(
     outbill: &Outbill,
     organization: &OrganizationId,
-    in_shadow: &BTreeSet<&ConfigurationId>,
+    in_shadow: &BTreeSet<ConfigurationId>,
     measured: &mut Measured,
     now: Timestamp,
 ) -> Result<i64, StoreError> {

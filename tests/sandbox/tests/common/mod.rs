@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test program uses another part")]
 
+pub mod stage;
+
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
