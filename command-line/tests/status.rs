@@ -259,7 +259,25 @@ async fn what_is_mended_the_same_way_is_said_once() {
         ["no answer", "resolve the entry"],
     ));
     rows.push(waiting("new", "KEY", "POSTPONED", 3, ["not today", "wait"]));
-    let server = lists(vec![("integrationconfigs", vec![unconnected]), (PENDING, rows)]).await;
+    // Its window closed with that state: CloudTrail decides it, in five days at the latest.
+    let mut closed = waiting(
+        "closed",
+        "ENTRY",
+        "UNKNOWN",
+        5,
+        ["the window closed", "nothing is to be done"],
+    );
+    closed["integrationConfigId"] = json!("checking");
+    closed["dtClaimed"] = json!(midnight(days_ago(3)));
+    closed["refusedFrom"] = json!(midnight(days_ago(2)));
+    rows.push(closed);
+    let mut checking = checked(1);
+    checking["id"] = json!("checking");
+    let server = lists(vec![
+        ("integrationconfigs", vec![unconnected, checking]),
+        (PENDING, rows),
+    ])
+    .await;
     desk.move_the_login(&server.address);
     let status = desk.run(&["status"]).await;
     for what in [

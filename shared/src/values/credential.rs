@@ -29,14 +29,6 @@ pub struct IntegrationCredential {
     pub audit: Audit,
 }
 
-impl IntegrationCredential {
-    /// Whether both are known to call the same AWS account: the functions' own account is not known.
-    pub fn is_of_account_of(&self, other: &IntegrationCredential) -> bool {
-        let account = |credential: &IntegrationCredential| Some(credential.aws.as_ref()?.account_id.clone());
-        account(self).is_some_and(|own| Some(own) == account(other))
-    }
-}
-
 /// A role in the AWS account that sells.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AwsRole {

@@ -114,7 +114,7 @@ fn compared(raw: Box<RawValue>) -> Result<Option<(String, Date, Compared)>, Fail
 }
 
 /// The days from `first` to `last` that have no comparison, although the configuration was there before they began, and as it is now when they were
-/// to be compared. The last one is due also where it was changed since: the schedule compared its days before.
+/// to be compared. The last one is due also where it was changed since: the schedule compared the day before it.
 fn overdue(
     configuration: &Value,
     compared: &[(Date, Compared)],
@@ -125,7 +125,9 @@ fn overdue(
     let made = day_of(decisive::instant(configuration, "dtCreated", &of)?);
     let changed = decisive::instant(configuration, "dtLastModified", &of)?;
     let as_it_is = day_of(before(changed, SCHEDULED));
-    let was_scheduled = compared.iter().any(|(date, one)| one.is_scheduled && *date < last);
+    let was_scheduled = compared
+        .iter()
+        .any(|(date, one)| one.is_scheduled && date.tomorrow().is_ok_and(|next| next == last));
     let is_due = |date: Date| made < date && (as_it_is <= date || (was_scheduled && date == last));
     let is_compared = |date: Date| compared.iter().any(|(of, one)| *of == date && one.made > date);
     let days = std::iter::successors(Some(first), |date| date.tomorrow().ok());
@@ -201,11 +203,13 @@ mod tests {
         // What was compared before the day was over does not stand for it.
         let early = [row("2025-06-10", "2025-06-10T12:00:00Z", Some("somebody"))];
         check("2025-06-08T12:00:00Z", "2025-06-08T12:00:00Z", &early, &all[2..]);
-        // What was changed after the schedule is compared from the next day on, unless its days were compared before.
+        // What was changed after the schedule is compared from the next day on, unless the day before was compared.
         let changed = "2025-06-11T12:00:00Z";
         check(long_ago, "2025-06-11T10:59:59Z", &[], &all[3..]);
         check(long_ago, changed, &[], &[]);
-        check(long_ago, changed, &some[1..], &all[3..]);
+        check(long_ago, changed, &some[1..], &[]);
+        let yesterday = [scheduled("2025-06-09", "2025-06-10T11:00:00Z")];
+        check(long_ago, changed, &yesterday, &all[3..]);
         check(long_ago, changed, &early, &[]);
         assert!(
             overdue(

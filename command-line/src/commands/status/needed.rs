@@ -16,8 +16,10 @@ use crate::show::{self, counted, field};
 
 /// As the metric `UnitsClosingSoon`.
 const CLOSES_SOON: SignedDuration = SignedDuration::from_hours(3);
-/// Reconciliation decides an entry after 72 hours, with the run of the day after.
-const DECIDED_AFTER: SignedDuration = SignedDuration::from_hours(96);
+/// Reconciliation decides an entry at 11:00 UTC, when 72 hours have passed since its last attempt, which may be a day after its claim.
+const DECIDED_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
+/// CloudTrail was read until three hours after a copy was found, with the next hourly look, and let it thaw; or it did not.
+const THAWED_AFTER: SignedDuration = SignedDuration::from_hours(6);
 /// A day that differs may differ for ever, whoever asks again: somebody has so long to see it.
 const DIFFERS_NAMED_FOR: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// Ids and reasons of one kind that are named.
@@ -95,10 +97,17 @@ fn of_configuration(one: &Configured, now: Timestamp) -> Vec<String> {
     if let Some(why) = &one.disabled_because {
         needed.push(format!("{name} is disabled: {why}. Mend it, then: outbill enable {id}"));
     }
-    if let Some(since) = one.frozen_since.filter(|_| !one.checks_cloudtrail()) {
+    let frozen = one.frozen_since.map(|since| (since, one.checks_cloudtrail()));
+    if let Some((since, checks)) = frozen.filter(|(since, checks)| !checks || now - THAWED_AFTER > *since) {
+        let why = match checks {
+            true => format!(
+                "CloudTrail does not show all that it lacks (why: outbill reconcile --configuration {id}, scope RESTORE)"
+            ),
+            false => "no CloudTrail check will thaw it".to_owned(),
+        };
         needed.push(format!(
-            "{name} sends nothing since {}, because the table is a restored copy, and no CloudTrail check will thaw it. Find out what AWS was sent \
-             since the copy was made, then: outbill thaw {id} --reason …",
+            "{name} sends nothing since {}, because the table is a restored copy, and {why}. Find out what AWS was sent since the copy was made, then: \
+             outbill thaw {id} --reason …",
             show::time(since),
         ));
     }
@@ -129,8 +138,16 @@ fn overdue(one: &Configured) -> Option<String> {
 fn unproven(one: &Configured, now: Timestamp) -> Vec<String> {
     let differs_since = (now - DIFFERS_NAMED_FOR).to_zoned(TimeZone::UTC).date();
     let mut groups: BTreeMap<(&str, bool), Vec<(Date, &Compared)>> = BTreeMap::new();
+    let proven = one.days.newest.iter().rev();
+    let mut proven = proven.filter(|(_, compared)| !reconcile::needs_a_person(&compared.status));
+    let last_proven = proven.next().map(|(date, _)| *date);
     for (date, compared) in &one.days.newest {
-        let is_old = compared.status == "DIFFERS" && *date < differs_since;
+        let is_old = match compared.status.as_str() {
+            "DIFFERS" => *date < differs_since,
+            // Every comparison looks at all entries that are open: what was open then is settled.
+            "PARTLY_CHECKED" if compared.unchecked.is_empty() => last_proven.is_some_and(|proven| proven > *date),
+            _ => false,
+        };
         if reconcile::needs_a_person(&compared.status) && !is_old {
             let alike = (compared.status.as_str(), compared.unchecked.is_empty());
             groups.entry(alike).or_default().push((*date, compared));
@@ -204,6 +221,8 @@ fn need(row: &Waiting, configured: &[Configured], now: Timestamp) -> Option<Need
     match row.state.as_str() {
         "BLOCKED" => Some(Need::Blocked),
         "UNKNOWN" | "CONFLICT" if !is_decided_by_itself(row, configured, now) => Some(Need::Undecided),
+        // Nobody sends it any more.
+        "UNKNOWN" | "CONFLICT" if row.refused_from.is_some_and(|end| end <= now) => None,
         "CONNECTION_FAILING" | "CONFIGURATION_DISABLED" => Some(Need::Stopped),
         state if !SETTLED_BY_THEMSELVES.contains(&state) => Some(Need::Unfamiliar),
         _ => closes_soon.then_some(Need::ClosesSoon),

@@ -20,7 +20,7 @@ pub(super) fn text(
     now: Timestamp,
 ) -> String {
     let at_risk: Vec<&Waiting> = open.iter().filter(|row| row.is_at_risk()).collect();
-    let units: i64 = at_risk.iter().map(|row| row.units).sum();
+    let units = at_risk.iter().map(|row| row.units).fold(0, i64::saturating_add);
     let mut parts = vec![screen.verdict(
         &format!(
             "Money at risk: {}{}",
@@ -32,6 +32,7 @@ pub(super) fn text(
     let next = at_risk
         .iter()
         .filter_map(|row| Some((row.refused_from?, *row)))
+        .filter(|(end, _)| *end > now)
         .min_by_key(|(end, _)| *end);
     parts.push(match next {
         Some((end, row)) => clean(&format!(

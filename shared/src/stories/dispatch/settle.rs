@@ -133,23 +133,22 @@ async fn credential(
     origin: &Origin,
 ) -> Result<Result<IntegrationCredential, Answer>, DispatchError> {
     let connection = &origin.connection;
-    let organization = &connection.organization;
     let credentials = &batch.outbill.credentials;
-    let configurations = batch.configurations(organization).await?;
-    let mut configurations = configurations.iter();
-    let configuration = configurations.find(|configuration| configuration.id == origin.configuration);
-    let exchanged = configuration.and_then(|configuration| configuration.credential.as_ref());
-    let exchanged = match exchanged.filter(|exchanged| **exchanged != connection.credential) {
-        Some(exchanged) => credentials.get(organization, exchanged).await?,
-        None => None,
-    };
-    let claimed = credentials.get(organization, &connection.credential).await?;
-    match (claimed, exchanged) {
-        // Whatever the role, AWS knows a record of the account again.
-        (Some(claimed), Some(exchanged)) if claimed.is_of_account_of(&exchanged) => return Ok(Ok(exchanged)),
-        (Some(claimed), _) => return Ok(Ok(claimed)),
-        (None, Some(exchanged)) => return Ok(Ok(exchanged)),
-        (None, None) => {}
+    if let Some(credential) = credentials
+        .get(&connection.organization, &connection.credential)
+        .await?
+    {
+        return Ok(Ok(credential));
+    }
+    // The credential was exchanged for another since the claim.
+    let configurations = batch.configurations(&connection.organization).await?;
+    let current = configurations
+        .iter()
+        .find(|configuration| configuration.id == origin.configuration);
+    if let Some(current) = current.and_then(|configuration| configuration.credential.as_ref())
+        && let Some(credential) = credentials.get(&connection.organization, current).await?
+    {
+        return Ok(Ok(credential));
     }
     let message = format!(
         "credential {} does not exist any more; connect another one to configuration {}",
