@@ -108,7 +108,7 @@ pub async fn connect(aws: &str, m3ter: &str) -> Outbill {
 }
 
 /// The child's side: tells where everything is, and holds the sandbox until it is ended.
-pub async fn hold(sandbox: Sandbox, seller: &Seller) -> anyhow::Result<()> {
+pub async fn hold(sandbox: &Sandbox, seller: &Seller) -> anyhow::Result<()> {
     sandbox.clear_requests();
     let addresses = sandbox.addresses();
     println!(

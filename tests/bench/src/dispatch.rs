@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -20,7 +21,7 @@ use outbill::values::ids::OrganizationId;
 use outbill::values::mapping::ExternalMapping;
 use sandbox::aws::Latency;
 use sandbox::seller::Seller;
-use sandbox::{Options, Sandbox, functions};
+use sandbox::{Change, Options, Sandbox, functions};
 use serde_json::{Value, json};
 
 use crate::baseline;
@@ -34,6 +35,7 @@ const STARTS_AT: &str = "2025-06-10T10:02:00Z";
 /// SQS hands the function at most so many messages.
 pub const MESSAGES_PER_BATCH: usize = 100;
 const MAPPINGS_AT_ONCE: usize = 16;
+const LOOKS_AT_THE_CLOCK_EVERY: Duration = Duration::from_millis(200);
 const RECORDS_PER_CALL: f64 = 25.0;
 /// What AWS takes from an account and region.
 const RECORDS_PER_SECOND: f64 = 250.0;
@@ -151,7 +153,10 @@ pub async fn serve_with(
         },
         ..Options::for_tests()
     };
-    let sandbox = Sandbox::start(options, functions::build).await?;
+    let sandbox = Arc::new(Sandbox::start(options, functions::build).await?);
+    if start_at.is_none() {
+        tokio::spawn(keep_time(Arc::clone(&sandbox)));
+    }
     let first = Seller::log_in(&sandbox.addresses().api, sandbox.access_key()).await?;
     for (number, region) in REGIONS.iter().take(plan.regions.into()).enumerate() {
         match number {
@@ -159,7 +164,16 @@ pub async fn serve_with(
             number => set_up(&another(&sandbox, number).await?, plan, region).await?,
         }
     }
-    child::hold(sandbox, &first).await
+    child::hold(&sandbox, &first).await
+}
+
+/// The functions' own programs go by the machine's clock, and the sandbox's stands still: at the next full hour AWS would say that their records lie
+/// ahead.
+async fn keep_time(sandbox: Arc<Sandbox>) -> anyhow::Result<()> {
+    loop {
+        sandbox.change(Change::ClockMoved { to: Timestamp::now() })?;
+        tokio::time::sleep(LOOKS_AT_THE_CLOCK_EVERY).await;
+    }
 }
 
 /// The organization of another region.

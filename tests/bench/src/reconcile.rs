@@ -122,7 +122,7 @@ pub async fn serve(plan: &Plan) -> anyhow::Result<()> {
     sandbox.change(Change::ClockMoved {
         to: RECONCILED_AT.parse()?,
     })?;
-    child::hold(sandbox, &seller).await
+    child::hold(&sandbox, &seller).await
 }
 
 /// The day that is made.
