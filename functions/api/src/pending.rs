@@ -69,7 +69,8 @@ impl Hindrances {
         let standing = call.outbill.freeze.standing(Look::Only, call.now).await?;
         let failing = call.outbill.connections.failing(&call.organization).await?;
         let configurations = call.outbill.configurations.of_organization(&call.organization).await?;
-        let left_in_shadow = call.outbill.configurations.left_in_shadow(&call.organization).await?;
+        let mut left_in_shadow = call.outbill.configurations.left_in_shadow(&call.organization).await?;
+        left_in_shadow.retain(|left| configurations.iter().all(|known| known.id != *left));
         let named = |which: fn(&IntegrationConfiguration) -> bool| {
             let those = configurations.iter().filter(|configuration| which(configuration));
             those.map(|configuration| configuration.id.clone()).collect()

@@ -77,35 +77,19 @@ pub async fn configure(seller: &Seller, name: &str, settings: &Value) -> String 
 
 /// Replaces a configuration's settings.
 pub async fn reconfigure(seller: &Seller, configuration: &str, settings: &Value) {
-    change(seller, configuration, json!({ "configData": settings })).await;
-}
-
-/// Connects a new credential to a configuration; the one before stays.
-pub async fn exchange(seller: &Seller, configuration: &str, credential: &Value) {
-    let made = seller.post("integrationcredentials", credential).await;
-    let made = made.expect("a credential");
-    change(seller, configuration, json!({ "integrationCredentialsId": made["id"] })).await;
-}
-
-/// Replaces fields of a configuration.
-async fn change(seller: &Seller, configuration: &str, fields: Value) {
     let path = format!("integrationconfigs/{configuration}");
     let known = seller.get(&path).await.expect("the configuration");
-    let mut kept = json!({});
+    let mut changed = json!({ "configData": settings });
     for field in [
         "entityType",
         "destination",
         "name",
-        "configData",
         "integrationCredentialsId",
         "version",
     ] {
-        kept[field] = known[field].clone();
+        changed[field] = known[field].clone();
     }
-    seller
-        .put(&path, &and(kept, fields))
-        .await
-        .expect("the changed configuration");
+    seller.put(&path, &changed).await.expect("the changed configuration");
 }
 
 /// Creates an external mapping to AWS, linked to a configuration if one is given. Gives its id.

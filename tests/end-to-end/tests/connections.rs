@@ -1,7 +1,7 @@
 //! A connection that AWS refuses, and one that cannot be asked for.
 
-use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, acme, bill, per_bill, set_up};
-use sandbox::{Fault, FaultKind, Service};
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, Scene, acme, at, bill, per_bill};
+use sandbox::{Change, Fault, FaultKind, Service};
 use serde_json::json;
 
 const TEN: &str = "2025-06-10T10";
@@ -90,22 +90,27 @@ async fn every_version_that_came_while_a_connection_failed_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_pending_is_sent_with_the_credential_that_the_seller_connects_in_its_place() {
-    // Each has an external id of its own, which the role's trust names.
-    let role = json!({ "type": "AWS_INTEGRATION", "destination": "AWS", "accountId": "444455556666", "roleName": "OutbillMetering" });
+async fn a_later_version_does_not_end_a_run_whose_own_entry_has_no_answer() {
     let mut scene = Scene::ready().await;
-    set_up::exchange(&scene.seller, &scene.configuration, &role).await;
-    scene.metering_always_fails(FaultKind::AccessDenied);
+    scene.metering_always_fails(FaultKind::LostRequest);
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
-    scene.assert_run("june", "AUTH_FAILED", "AccessDeniedException").await;
-    let assumed = |scene: &Scene| scene.sandbox.requests()["sts"]["AssumeRole"];
-    assert_eq!(assumed(&scene), 1);
+    scene.until("2025-06-10T10:50:00Z").await;
+    scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+    // What has gathered is claimed before the entry goes again.
+    let to = at("2025-06-10T11:00:30Z");
+    scene.change(Change::ClockMoved { to });
     scene.heal();
-    set_up::exchange(&scene.seller, &scene.configuration, &role).await;
-    scene.until("2025-06-10T10:20:00Z").await;
-    scene.tick().await;
-    scene.assert_billed(&[acme(TEN, 10_103)]);
-    assert_eq!(assumed(&scene), 2);
-    scene.assert_run("june", "COMPLETE", "").await;
+    let key = scene.key(ACME_AWS_ACCOUNT, DIMENSION).await.state.hash();
+    let again = scene.deliver([json!({ "flush": true, "keys": [key] })]).await;
+    assert_eq!(again, [""; 0]);
+    scene.assert_billed(&[acme(ELEVEN, 204)]);
+    let statuses = async |scene: &Scene| {
+        let runs = scene.runs("june").await;
+        runs.into_iter().map(|run| run.status).collect::<Vec<String>>()
+    };
+    assert_eq!(statuses(&scene).await, ["COMPLETE", "AWAITING_RETRY"]);
+    scene.until("2025-06-10T11:02:00Z").await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme(ELEVEN, 204)]);
+    assert_eq!(statuses(&scene).await, ["COMPLETE", "COMPLETE"]);
     scene.end().await;
 }

@@ -5,6 +5,8 @@ use end_to_end::{
     per_product, set_up, usage,
 };
 use outbill::values::amount::RECORD_UNITS_MAX;
+use outbill::values::message::flush_pages;
+use sandbox::FaultKind;
 use serde_json::json;
 
 const TEN: &str = "2025-06-10T10";
@@ -159,6 +161,31 @@ async fn bills_that_share_a_key_are_told_apart_in_the_usage_report() {
         json!({ hour(TEN): 10_103, hour(ELEVEN): 204, hour(TWELVE): 1_002 })
     );
     assert_eq!(usage_of("extra"), json!({ hour(ELEVEN): 5_307, hour(TWELVE): -304 }));
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_run_that_waits_is_not_told_by_what_was_claimed_before_it_came() {
+    let mut scene = Scene::ready().await;
+    scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    scene.bill(&bill("extra", ACME, 1).of("53.07")).await;
+    scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+    scene.metering_always_fails(FaultKind::LostRequest);
+    scene.until("2025-06-10T11:02:00Z").await;
+    scene.assert_billed(&[acme(TEN, 10_103)]);
+    scene.bill(&bill("extra", ACME, 2).of("53.14")).await;
+    scene.heal();
+    let key = scene.key(ACME_AWS_ACCOUNT, DIMENSION).await.state.hash();
+    let pages = flush_pages(&[], &[(key, ELEVEN.parse().unwrap())]);
+    assert_eq!(scene.deliver(pages).await, [""; 0]);
+    scene.assert_billed(&[acme(TEN, 10_103), acme(ELEVEN, 5_511)]);
+    scene.assert_run("june", "COMPLETE", "").await;
+    scene.assert_run("extra", "WAITING", "").await;
+    scene.until("2025-06-10T12:02:00Z").await;
+    scene.assert_billed(&[acme(TEN, 10_103), acme(ELEVEN, 5_511), acme(TWELVE, 7)]);
+    for run in scene.runs("extra").await {
+        assert_eq!(run.status, "COMPLETE", "{}", run.json);
+    }
     scene.end().await;
 }
 

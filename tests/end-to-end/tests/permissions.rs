@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_dynamodb::types::KeySchemaElement;
 use end_to_end::{ACME, ACME_AWS_ACCOUNT, Scene, and, bill, checks, message, per_bill};
 use permissions::Grant;
 use sandbox::authorization::TEMPLATE;
@@ -268,4 +269,38 @@ async fn a_permission_too_few_or_too_many_is_found() {
         .map(|(_, grant)| grant.action.as_str())
         .collect();
     assert_eq!(metering, ["aws-marketplace:MeterUsage"]);
+}
+
+/// Nearly every test runs on a table that Outbill's own definition makes.
+#[test]
+fn the_table_that_tests_make_is_the_template_s() {
+    let template = permissions::yaml::read(TEMPLATE).unwrap();
+    let declared = &template["Resources"]["Table"]["Properties"];
+    let made = outbill::effects::table::definition().unwrap();
+    let keys = |keys: &[KeySchemaElement]| -> Value {
+        let key = |key: &KeySchemaElement| json!({ "AttributeName": key.attribute_name(), "KeyType": key.key_type().as_str() });
+        keys.iter().map(key).collect()
+    };
+    let attributes = made.get_attribute_definitions().iter().flatten();
+    let attributes: Value = attributes
+        .map(|one| json!({ "AttributeName": one.attribute_name(), "AttributeType": one.attribute_type().as_str() }))
+        .collect();
+    let indexes = made.get_global_secondary_indexes().iter().flatten();
+    let indexes: Value = indexes
+        .map(|index| {
+            let projection = index.projection().and_then(|projection| projection.projection_type());
+            json!({
+                "IndexName": index.index_name(), "KeySchema": keys(index.key_schema()),
+                "Projection": { "ProjectionType": projection.map(|projection| projection.as_str()) },
+            })
+        })
+        .collect();
+    assert_eq!(declared["AttributeDefinitions"], attributes);
+    assert_eq!(
+        declared["KeySchema"],
+        keys(made.get_key_schema().as_deref().unwrap_or_default())
+    );
+    assert_eq!(declared["GlobalSecondaryIndexes"], indexes);
+    let ends = &declared["TimeToLiveSpecification"]["AttributeName"];
+    assert_eq!(ends, outbill::effects::table::EXPIRES_AT);
 }

@@ -103,7 +103,7 @@ async fn bills_that_m3ter_does_not_give_keep_no_other_from_being_sent() {
     stage.sandbox.stop().await;
 }
 
-/// So long AWS takes to answer. What is done between two of its answers may take half of it.
+/// So long AWS takes to answer. All that is done besides may take half of it.
 const ANSWER: Duration = Duration::from_millis(2_500);
 const LATE: Latency = Latency::Of {
     dynamodb: Duration::ZERO,

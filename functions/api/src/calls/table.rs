@@ -115,7 +115,7 @@ fn integration_configurations() -> Vec<Operation> {
             .takes("IntegrationConfigRequest", BodyKind::Update)
             .gives("IntegrationConfigResponse"),
         delete(ONE, "DeleteIntegrationConfig", configurations::delete)
-            .says("Takes it away, unless external mappings are linked to it. Its bills pass to the next configuration that may send them. What it owes is still sent; of one in shadow nothing is.")
+            .says("Takes it away, unless external mappings are linked to it. Its bills pass to the next configuration that may send them. What it owes is still sent; of one in shadow nothing is, in its own name.")
             .needs(ConfigDelete)
             .gives("IntegrationConfigResponse"),
         post("/integrationconfigs/{id}/enable", "EnableIntegrationConfig", configurations::enable)

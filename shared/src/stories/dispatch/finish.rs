@@ -42,8 +42,8 @@ struct Ending {
     configuration: Arc<IntegrationConfiguration>,
     conclusion: Conclusion,
     waits_for: Vec<Awaited>,
-    /// Whether earlier runs may wait for what this one has sent: they wait for an hour where it claimed, or its message was delivered before.
-    others_wait: bool,
+    /// Whether earlier runs waited for an hour where this one claimed.
+    others_waited: bool,
 }
 
 /// What a message comes to, before its runs are written.
@@ -145,7 +145,7 @@ async fn end(
                 let waits_for = awaited::by(&draft, settled);
                 awaited::wait(batch, &draft.bill, &earlier, &draft.head, &waits_for).await?;
             }
-            None => endings.push(ending(batch, draft, receives, settled)?),
+            None => endings.push(ending(batch, draft, settled)?),
         }
     }
     let disposition = match again || progress.failed.is_some() {
@@ -190,10 +190,10 @@ async fn told_already(batch: &Batch<'_>, draft: &RunDraft, settled: &Settled) ->
         .map(|told| told.id))
 }
 
-fn ending(batch: &Batch<'_>, draft: RunDraft, receives: u32, settled: &Settled) -> Result<Ending, StoreError> {
+fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<Ending, StoreError> {
     let waits_for = awaited::by(&draft, settled);
-    let others_wait = match &draft.draft {
-        Draft::Metered(keys) | Draft::EqualButOther(keys) => receives > 1 || keys.iter().any(|key| key.waited),
+    let others_waited = match &draft.draft {
+        Draft::Metered(keys) | Draft::EqualButOther(keys) => keys.iter().any(|key| key.waited),
         Draft::Decided(_) => false,
     };
     let (outcome, exchanges) = match draft.draft {
@@ -233,7 +233,7 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, receives: u32, settled: &Settled) 
         configuration: draft.configuration,
         conclusion,
         waits_for,
-        others_wait,
+        others_waited,
     })
 }
 
@@ -241,8 +241,8 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, receives: u32, settled: &Settled) 
 async fn follow(batch: &Batch<'_>, endings: Vec<Ending>) -> Result<(), DispatchError> {
     for ending in endings {
         let run = &ending.run;
-        if ending.others_wait && run.status == RunStatus::Complete {
-            late::supersede(batch, run).await?;
+        if ending.others_waited && run.status == RunStatus::Complete {
+            late::supersede(batch, &ending.bill, run).await?;
         }
         let about = About {
             run: &run.id,

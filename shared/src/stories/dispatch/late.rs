@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use super::batch::{Batch, EntryName};
@@ -19,9 +19,10 @@ use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::runs::RunFilter;
 use crate::effects::table::PageRequest;
 use crate::values::bill::BillReference;
-use crate::values::entry::Origin;
+use crate::values::entry::{EntryState, Origin};
 use crate::values::ids::{ConfigurationId, RunId};
 use crate::values::run::{IntegrationRun, RunStatus};
+use crate::values::usage_key::KeyHash;
 
 /// Runs of a bill that are looked through for those that a later one supersedes. A bill that is calculated four times an hour has no more
 /// than four between two ticks.
@@ -33,8 +34,11 @@ const TOGETHER_MAX: usize = 100;
 /// Runs that are told at once.
 const AT_ONCE_MAX: usize = 16;
 
+/// An entry that was settled.
+type Named<'a> = (&'a EntryName, &'a Settlement);
+
 /// Entries of one run that were settled, in the order in which its log has them.
-type Entries<'a> = Vec<(&'a EntryName, &'a Settlement)>;
+type Entries<'a> = Vec<Named<'a>>;
 
 /// A run, by its entries' origin, that is to be told how they fared.
 struct Telling<'a> {
@@ -64,13 +68,16 @@ pub(super) async fn late(
         tell_of(&mut runs, &named.1.entry.origin, named);
     }
     let mut untold = BTreeSet::new();
-    for (found, entries) in of_other_bills(batch, settled).await {
-        match found {
-            Ok(Some(origin)) => entries.into_iter().for_each(|named| tell_of(&mut runs, &origin, named)),
-            Ok(None) => {}
+    let shared = of_other_bills(settled);
+    if !shared.is_empty() {
+        let looking = isolated(unfinished(batch, &shared));
+        match looking.await.and_then(|found| found) {
+            Ok(found) => found
+                .iter()
+                .for_each(|(origin, named)| tell_of(&mut runs, origin, *named)),
             Err(error) => {
-                report("of an earlier run", &error);
-                untold.extend(entries.into_iter().map(|(name, _)| name.clone()));
+                report("of earlier runs", &error);
+                untold.extend(shared.iter().map(|(_, (name, _))| (*name).clone()));
             }
         }
     }
@@ -103,11 +110,7 @@ pub(super) async fn late(
     untold
 }
 
-fn tell_of<'a>(
-    runs: &mut BTreeMap<(BillReference, RunId), Telling<'a>>,
-    origin: &Origin,
-    named: (&'a EntryName, &'a Settlement),
-) {
+fn tell_of<'a>(runs: &mut BTreeMap<(BillReference, RunId), Telling<'a>>, origin: &Origin, named: Named<'a>) {
     let telling = runs.entry((origin.bill.clone(), origin.run.clone()));
     let telling = telling.or_insert_with(|| Telling {
         origin: origin.clone(),
@@ -116,55 +119,73 @@ fn tell_of<'a>(
     telling.entries.push(named);
 }
 
-/// An entry is named after the run of the last bill on its key. Those of the other bills whose units it carries waited for it, too: the newest run
-/// of each that is not at its end.
-async fn of_other_bills<'a>(
-    batch: &Batch<'_>,
-    settled: &'a Settled,
-) -> Vec<(Result<Option<Origin>, DispatchError>, Entries<'a>)> {
-    let mut bills: BTreeMap<&BillReference, Entries<'_>> = BTreeMap::new();
-    for (name, settlement) in &settled.entries {
-        let entry = &settlement.entry;
+/// The other bills whose units an accepted entry carries: it is named after the run of the last bill on its key, and theirs waited for it, too.
+fn of_other_bills(settled: &Settled) -> Vec<(&BillReference, Named<'_>)> {
+    let accepted = settled.entries.iter();
+    let accepted = accepted.filter(|(_, settlement)| settlement.entry.state == EntryState::Accepted);
+    let others = accepted.flat_map(|named| {
+        let entry = &named.1.entry;
         let others = entry.parts.keys().filter(|bill| **bill != entry.origin.bill);
-        others.for_each(|bill| bills.entry(bill).or_default().push((name, settlement)));
-    }
-    let running = bills.into_iter().map(|(bill, entries)| async move {
-        let first = entries.first().map(|(_, settlement)| &settlement.entry.origin);
-        let found = match first {
-            Some(origin) => isolated(unfinished(batch, bill, origin)).await,
-            None => Ok(Ok(None)),
-        };
-        (found.and_then(|found| found), entries)
+        others.map(move |bill| (bill, named))
     });
-    let running: Vec<_> = running.collect();
-    stream::iter(running).buffered(AT_ONCE_MAX).collect().await
+    others.collect()
 }
 
-/// The newest run of a bill that waits or is tried again, as the origin of an entry which another bill's run claimed.
-async fn unfinished(
+/// Of each of these bills the newest run that is not at its end and came before the claim, as the entry's origin. A bill that has units left on the
+/// key has a run that waits for them, and that is told when they are sent.
+async fn unfinished<'a>(
+    batch: &Batch<'_>,
+    shared: &[(&BillReference, Named<'a>)],
+) -> Result<Vec<(Origin, Named<'a>)>, DispatchError> {
+    if !batch.tells() {
+        return Err(DispatchError::NoTime);
+    }
+    let keys: BTreeSet<KeyHash> = shared.iter().map(|(_, (name, _))| name.0.clone()).collect();
+    let keys: Vec<KeyHash> = keys.into_iter().collect();
+    let states = batch.outbill.ledger.states(&keys).await?;
+    let owes = |bill: &BillReference, key: &KeyHash| {
+        let residual = states.get(key).and_then(|state| state.residuals.get(bill));
+        residual.is_some_and(|residual| residual.units > 0)
+    };
+    let looking = shared.iter().filter(|(bill, (name, _))| !owes(bill, &name.0));
+    let looking = looking.map(|&(bill, named)| async move {
+        let entry = &named.1.entry;
+        let before = RunFilter {
+            started_until: Some(entry.claimed_at),
+            ..RunFilter::all()
+        };
+        let runs = runs_of(batch, bill, &before).await?;
+        let newest = runs.into_iter().find(|run| is_unfinished(run.status));
+        let configuration = |run: &IntegrationRun| ConfigurationId::new(run.destination_id.as_deref()?).ok();
+        let origin = newest.and_then(|run| {
+            Some(Origin {
+                configuration: configuration(&run)?,
+                run: run.id,
+                bill: bill.clone(),
+                connection: entry.origin.connection.clone(),
+            })
+        });
+        Ok::<_, DispatchError>(origin.map(|origin| (origin, named)))
+    });
+    let looking: Vec<_> = looking.collect();
+    let found: Vec<Option<(Origin, Named<'_>)>> = stream::iter(looking).buffered(AT_ONCE_MAX).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// The newest runs of a bill, newest first. From an index: a run of this moment may be missing.
+async fn runs_of(
     batch: &Batch<'_>,
     bill: &BillReference,
-    claimed: &Origin,
-) -> Result<Option<Origin>, DispatchError> {
+    filter: &RunFilter,
+) -> Result<Vec<IntegrationRun>, DispatchError> {
     let page = PageRequest {
         size: SUPERSEDED_MAX,
         after: None,
     };
     let entity = (ENTITY_TYPE, bill.bill.as_str());
     let runs = &batch.outbill.runs;
-    let known = runs
-        .list_by_entity(&bill.organization, entity, &RunFilter::all(), &page)
-        .await?;
-    let newest = known.items.into_iter().find(|run| is_unfinished(run.status));
-    let configuration = |run: &IntegrationRun| ConfigurationId::new(run.destination_id.as_deref()?).ok();
-    Ok(newest.and_then(|run| {
-        Some(Origin {
-            configuration: configuration(&run)?,
-            run: run.id,
-            bill: bill.clone(),
-            connection: claimed.connection.clone(),
-        })
-    }))
+    let found = runs.list_by_entity(&bill.organization, entity, filter, &page).await?;
+    Ok(found.items)
 }
 
 fn names<'a>(telling: &'a Telling<'_>) -> impl Iterator<Item = EntryName> + 'a {
@@ -274,7 +295,7 @@ async fn end(batch: &Batch<'_>, told: Told<'_>) -> Result<(), DispatchError> {
     };
     batch.outbill.runs.save(&updated).await?;
     if updated.status == RunStatus::Complete {
-        supersede(batch, &updated).await?;
+        supersede(batch, &origin.bill, &updated).await?;
     }
     let configurations = batch.configurations(&updated.organization).await?;
     let mut configurations = configurations.iter();
@@ -369,25 +390,28 @@ fn is_unfinished(status: RunStatus) -> bool {
 }
 
 /// Ends the runs of older versions of a bill that wait: a bill is cumulative, so the one that completed has sent what they waited for.
-pub(super) async fn supersede(batch: &Batch<'_>, complete: &IntegrationRun) -> Result<(), DispatchError> {
-    let filter = RunFilter {
+pub(super) async fn supersede(
+    batch: &Batch<'_>,
+    bill: &BillReference,
+    complete: &IntegrationRun,
+) -> Result<(), DispatchError> {
+    let before = RunFilter {
         started_until: Some(complete.started),
         ..RunFilter::all()
     };
-    let page = PageRequest {
-        size: SUPERSEDED_MAX,
-        after: None,
-    };
-    let entity = (ENTITY_TYPE, complete.entity_id.as_str());
     let runs = &batch.outbill.runs;
-    let older = runs
-        .list_by_entity(&complete.organization, entity, &filter, &page)
-        .await?;
-    for run in older.items {
+    for run in runs_of(batch, bill, &before).await? {
         // Ids of runs sort by the time at which they were made.
         let is_older = run.id.as_str() < complete.id.as_str();
         if !is_unfinished(run.status) || !is_older || run.destination_id != complete.destination_id {
             continue;
+        }
+        // What a run has claimed itself, and AWS has not answered, no later one has sent.
+        if run.status == RunStatus::AwaitingRetry {
+            let log = runs.log(&run.organization, &run.id).await?;
+            if known_now(&log, &[]).iter().any(|key| !key.entries.is_empty()) {
+                continue;
+            }
         }
         let outcome = format!("what the run waited for was sent by run {}", complete.id);
         let record = json!({ "at": batch.now, "outcome": outcome });
@@ -395,6 +419,7 @@ pub(super) async fn supersede(batch: &Batch<'_>, complete: &IntegrationRun) -> R
         let ended = IntegrationRun {
             status: RunStatus::Complete,
             completed: Some(batch.now),
+            error: None,
             version: run.version.saturating_add(1),
             ..run
         };

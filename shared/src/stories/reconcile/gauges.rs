@@ -44,7 +44,11 @@ pub(super) async fn measure(
     let in_shadow: BTreeSet<ConfigurationId> = in_shadow.map(|configuration| configuration.id.clone()).collect();
     for organization in outbill.configurations.organizations().await? {
         let mut in_shadow = in_shadow.clone();
-        in_shadow.extend(outbill.configurations.left_in_shadow(&organization).await?);
+        let left = outbill.configurations.left_in_shadow(&organization).await?;
+        in_shadow.extend(
+            left.into_iter()
+                .filter(|left| all.iter().all(|known| known.id != *left)),
+        );
         let age = open(outbill, &organization, &in_shadow, &mut measured, now).await?;
         oldest_seconds = oldest_seconds.max(age);
     }
