@@ -217,13 +217,12 @@ impl<'a> Batch<'a> {
 
     /// The organization's failing connections; read once a batch.
     pub(super) async fn failing(&self, organization: &OrganizationId) -> Result<Arc<Failing>, StoreError> {
-        let mut known = self.failing.lock().await;
-        if let Some(found) = known.get(organization) {
-            return Ok(Arc::clone(found));
-        }
-        let found = Arc::new(self.outbill.connections.failing(organization).await?);
-        known.insert(organization.clone(), Arc::clone(&found));
-        Ok(found)
+        once(
+            &self.failing,
+            organization,
+            self.outbill.connections.failing(organization),
+        )
+        .await
     }
 
     /// Reads what [`Batch::health`] rests on, while a bill waits for something else.
@@ -257,13 +256,8 @@ impl<'a> Batch<'a> {
         &self,
         organization: &OrganizationId,
     ) -> Result<Arc<BTreeSet<ConfigurationId>>, StoreError> {
-        let mut known = self.left_in_shadow.lock().await;
-        if let Some(found) = known.get(organization) {
-            return Ok(Arc::clone(found));
-        }
-        let found = Arc::new(self.outbill.configurations.left_in_shadow(organization).await?);
-        known.insert(organization.clone(), Arc::clone(&found));
-        Ok(found)
+        let read = self.outbill.configurations.left_in_shadow(organization);
+        once(&self.left_in_shadow, organization, read).await
     }
 
     /// Waits until no other bill of this batch is at one of these keys. Two that are at one key at once read the same state, and the transaction
@@ -382,6 +376,21 @@ impl<'a> Batch<'a> {
         RunId::new(self.outbill.ids.text(self.now))
             .map_err(|error| StoreError::other("making a run's id", error).into())
     }
+}
+
+/// What is known of an organization, read the first time that it is asked for.
+async fn once<T>(
+    known: &Mutex<BTreeMap<OrganizationId, Arc<T>>>,
+    organization: &OrganizationId,
+    read: impl Future<Output = Result<T, StoreError>>,
+) -> Result<Arc<T>, StoreError> {
+    let mut known = known.lock().await;
+    if let Some(found) = known.get(organization) {
+        return Ok(Arc::clone(found));
+    }
+    let found = Arc::new(read.await?);
+    known.insert(organization.clone(), Arc::clone(&found));
+    Ok(found)
 }
 
 async fn in_time<T>(until: Instant, asking: impl Future<Output = Result<T, M3terError>>) -> Result<T, M3terError> {

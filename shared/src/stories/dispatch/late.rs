@@ -65,7 +65,10 @@ pub(super) async fn late(
 ) -> BTreeSet<EntryName> {
     let mut runs: BTreeMap<(BillReference, RunId), Telling<'_>> = BTreeMap::new();
     for named in &settled.entries {
-        tell_of(&mut runs, &named.1.entry.origin, named);
+        let origin = &named.1.entry.origin;
+        if !own.contains(&origin.run) {
+            tell_of(&mut runs, origin, named);
+        }
     }
     let mut untold = BTreeSet::new();
     let shared = of_other_bills(settled);
@@ -74,6 +77,7 @@ pub(super) async fn late(
         match looking.await.and_then(|found| found) {
             Ok(found) => found
                 .iter()
+                .filter(|(origin, _)| !own.contains(&origin.run))
                 .for_each(|(origin, named)| tell_of(&mut runs, origin, *named)),
             Err(error) => {
                 report("of earlier runs", &error);
@@ -81,8 +85,7 @@ pub(super) async fn late(
             }
         }
     }
-    let runs = runs.into_values().filter(|telling| !own.contains(&telling.origin.run));
-    let mut runs: Vec<Telling<'_>> = runs.collect();
+    let mut runs: Vec<Telling<'_>> = runs.into_values().collect();
     for Telling { entries, .. } in &mut runs {
         entries.sort_by_key(|(_, settlement)| settlement.entry.hour);
         // What an entry led to comes after it.
