@@ -261,11 +261,20 @@ pub fn money(amount: Decimal) -> String {
 /// Text of others without what a terminal would obey; lines stay lines.
 pub fn clean(text: &str) -> String {
     text.chars()
-        .map(|character| match character.is_control() && character != '\n' {
-            true => '\u{fffd}',
-            false => character,
+        .map(|character| match character {
+            '\n' => character,
+            _ if character.is_control() || is_bidi_control(character) => '\u{fffd}',
+            _ => character,
         })
         .collect()
+}
+
+/// Whether a character turns the direction of others, so that what is read is not what stands there.
+fn is_bidi_control(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 #[cfg(test)]
@@ -337,5 +346,14 @@ mod tests {
     #[test]
     fn a_terminal_obeys_nothing_of_others() {
         assert_eq!(clean("a\u{1b}[2Jb\nc\rd"), "a\u{fffd}[2Jb\nc\u{fffd}d");
+    }
+
+    #[test]
+    fn no_text_of_others_turns_the_direction() {
+        for character in "\u{61c}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
+            assert_eq!(clean(&format!("1{character}2")), "1\u{fffd}2", "{character:?}");
+        }
+        let others = "\u{5d0}\u{200d}\u{2010}\u{202f}\u{2065}\u{206a}";
+        assert_eq!(clean(others), others);
     }
 }

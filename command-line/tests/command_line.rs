@@ -382,6 +382,10 @@ async fn a_block_is_shown_with_its_money_and_lifted() {
     assert_eq!(desk.run(&["pending"]).await.well(), "AWS has accepted everything.\n");
     desk.subscribed(false);
     desk.bill(1, "50").await;
+    // The first refusal may be the hour's.
+    let pending = desk.run(&["pending"]).await;
+    assert!(pending.well().contains("tried once more"), "{}", pending.out);
+    desk.hours(1).await;
     let status = desk.run(&["status"]).await;
     status.person("Money at risk: 1,000 units (50.00 USD)\n");
     status.person("blocked. AWS refused this buyer or dimension");

@@ -37,10 +37,28 @@ pub struct EnvironmentErrors(pub Vec<EnvironmentError>);
 /// The span that `lambda_runtime` opens for an invocation, with its request's and its trace's ids.
 const INVOCATION: &str = "lambda_runtime::layers::trace=info";
 
+/// Outbill's own crates. What they write holds no credentials at any level.
+const OWN_CRATES: [&str; 4] = ["outbill", "api", "bill_dispatch", "reconcile"];
+
+/// The levels of tracing; each is also known by its place.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const INFO: usize = 3;
+
 impl Environment {
     /// The filter of the log, with the ids of the invocation on every line that it lets through, however little that is.
+    ///
+    /// Beyond `info` it lets Outbill's own lines through and nobody else's, whatever `OUTBILL_LOG` says: at `trace` the
+    /// Lambda runtime writes down what it was called with and AWS's SDK what it sends, both with tokens. A directive at
+    /// the end would not hold them back, because of two for one line that with the longer target counts.
     pub fn log_filter(&self) -> String {
-        format!("{},{INVOCATION}", self.log)
+        let (levels, targets): (Vec<&str>, Vec<&str>) = self
+            .log
+            .split(',')
+            .partition(|directive| level_number(directive).is_some());
+        // What is said of a target counts, whatever is said of all; of what is said of all, the last.
+        let all = levels.last().map(|level| held_for_all(level)).into_iter().flatten();
+        let filter = all.chain(targets.into_iter().map(held)).chain([INVOCATION.to_owned()]);
+        filter.collect::<Vec<_>>().join(",")
     }
 
     /// Reads the variables through `variable`. Errors: every one that is missing or bad.
@@ -105,6 +123,34 @@ impl Environment {
     }
 }
 
+fn held_for_all(level: &str) -> Vec<String> {
+    if level_number(level).is_none_or(|number| number <= INFO) {
+        return vec![level.to_owned()];
+    }
+    let own = OWN_CRATES.iter().map(|own| format!("{own}={level}"));
+    own.chain(["info".to_owned()]).collect()
+}
+
+/// A directive with a target. Without a level it means `trace`; with one that is none it stays, for tracing to refuse.
+fn held(directive: &str) -> String {
+    let (target, level) = directive.split_once('=').unwrap_or((directive, "trace"));
+    let is_own = target.split("::").next().is_some_and(|name| OWN_CRATES.contains(&name));
+    if is_own || level_number(level).is_none_or(|number| number <= INFO) {
+        return directive.to_owned();
+    }
+    format!("{target}=info")
+}
+
+/// The number of a level as tracing reads it: the number itself, the name in any case, or nothing for `error`.
+/// None: it is no level.
+fn level_number(text: &str) -> Option<usize> {
+    match text.parse::<usize>() {
+        Ok(number) => Some(number).filter(|number| *number < LEVELS.len()),
+        Err(_) if text.is_empty() => Some(1),
+        Err(_) => LEVELS.iter().position(|level| text.eq_ignore_ascii_case(level)),
+    }
+}
+
 fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
@@ -137,6 +183,33 @@ mod tests {
             (environment.alert_sender.as_str(), environment.log.as_str()),
             ("", "info")
         );
+    }
+
+    #[test]
+    fn others_write_no_more_than_info() {
+        let check = |log: &str, expect: &str| {
+            let environment = read(&[LEAST[0], LEAST[1], ("OUTBILL_LOG", log)]).unwrap();
+            let expect = format!("{expect},lambda_runtime::layers::trace=info");
+            assert_eq!(environment.log_filter(), expect, "{log}");
+        };
+        check("info", "info");
+        check("WARN,outbill=debug", "WARN,outbill=debug");
+        check("off,hyper=2,h2=", "off,hyper=2,h2=");
+        // What is said of all, and of a target without a level.
+        let own = |level: &str| format!("outbill={level},api={level},bill_dispatch={level},reconcile={level},info");
+        check("trace", &own("trace"));
+        check("Debug", &own("Debug"));
+        check("outbill=warn,info,05", &format!("{},outbill=warn", own("05")));
+        check("trace,info", "info");
+        check("hyper_util,outbill::stories", "hyper_util=info,outbill::stories");
+        // However long the target is.
+        check(
+            "warn,lambda_runtime::layers::api_response=trace,aws_smithy_runtime::client=4,reconcile=5,out=debug",
+            "warn,lambda_runtime::layers::api_response=info,aws_smithy_runtime::client=info,reconcile=5,out=info",
+        );
+        check("aws_sigv4=TRACE,=trace", "aws_sigv4=info,=info");
+        // What tracing refuses.
+        check("a=b=trace,a=loud", "a=b=trace,a=loud");
     }
 
     #[test]

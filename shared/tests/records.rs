@@ -13,15 +13,17 @@ mod support;
 
 use jiff::{SignedDuration, Timestamp};
 use outbill::{
+    decisions::validation::EntityReference,
     effects::{
         access::{AccessError, Permission},
         events::EventFilter,
         mail::Mailed,
         table::{PageRequest, StoreError},
+        waiting::Awaited,
     },
     values::{
         bill::BillReference,
-        ids::{BillId, OrganizationId, RunId},
+        ids::{AccountId, BillId, ConfigurationId, OrganizationId, RunId},
     },
 };
 use serde_json::{Value, json};
@@ -131,24 +133,25 @@ async fn the_newest_run_waits() {
     let store = &world.outbill.waiting;
     let (bill, other) = (BillId::new("b1").unwrap(), BillId::new("b2").unwrap());
     let run = |id: &str| RunId::new(id).unwrap();
-    const WHAT: &str = "MAPPING#Account#a1";
+    let what = Awaited::MappingOf(EntityReference::account(&AccountId::new("a1").unwrap()));
     let put = async |bill: &BillId, id: &str, head: &str| {
         let (organization, bill) = (organization(), bill.clone());
         let bill = BillReference { organization, bill };
-        store.put(&bill, WHAT, &run(id), head).await.unwrap();
+        store.put(&bill, &what, &run(id), head).await.unwrap();
     };
     put(&bill, "r1", "0001").await;
     put(&bill, "r3", "0003").await;
     put(&bill, "r2", "0002").await;
     put(&other, "r4", "0001").await;
-    let waiting = store.take(&organization(), WHAT).await.unwrap();
+    let waiting = store.list(&organization(), &what).await.unwrap();
     assert_eq!(waiting, [(bill.clone(), run("r3")), (other.clone(), run("r4"))]);
     put(&bill, "r5", "0005").await;
-    store.remove(&organization(), WHAT, &bill, &run("r3")).await.unwrap();
-    store.remove(&organization(), WHAT, &other, &run("r4")).await.unwrap();
-    store.remove(&organization(), WHAT, &other, &run("r4")).await.unwrap();
-    assert_eq!(store.take(&organization(), WHAT).await.unwrap(), [(bill, run("r5"))]);
-    assert!(store.take(&organization(), "CONFIG#1").await.unwrap().is_empty());
+    store.remove(&organization(), &what, &bill, &run("r3")).await.unwrap();
+    store.remove(&organization(), &what, &other, &run("r4")).await.unwrap();
+    store.remove(&organization(), &what, &other, &run("r4")).await.unwrap();
+    assert_eq!(store.list(&organization(), &what).await.unwrap(), [(bill, run("r5"))]);
+    let other = Awaited::Configuration(ConfigurationId::new("a1").unwrap());
+    assert!(store.list(&organization(), &other).await.unwrap().is_empty());
 }
 
 #[tokio::test]

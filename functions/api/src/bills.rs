@@ -13,28 +13,28 @@ use crate::{
     body::{Body, Fields},
     call::Call,
     error::ApiError,
+    object::Object,
 };
 
 pub(crate) async fn create(call: Call, body: Result<Body, ApiError>) -> Result<(StatusCode, Json<Value>), ApiError> {
     call.needs(Permission::MarketplaceUsageCreate)?;
-    let Body(body) =
-        body.map_err(|error| error.if_too_large("give {\"billId\": …} instead, and the bill is fetched from m3ter"))?;
-    let mut message = message(&call, body)?;
-    read(&call, message.clone())?;
-    if let Some(message) = message.as_object_mut() {
-        // The run's log keeps the message, and with it who sent it.
-        message.insert("sentBy".to_owned(), json!(call.by));
-    }
+    // The run's log keeps the message, and with it who sent it.
+    let message = message(&call, body)?.with("sentBy", call.by.as_str()).done();
     let text = message.to_string();
     let message = match BillQueue::fits(&text) {
-        true => message,
+        true => {
+            read(&call, message.clone())?;
+            message
+        }
+        // Megabytes, of which there is no second copy: from here on the text is enough.
         false => {
+            read(&call, message)?;
             let id = call
                 .outbill
                 .bodies
                 .put(Some(&call.organization), call.now, &text)
                 .await?;
-            json!({"orgId": call.organization, "storedBody": id})
+            of_organization(&call).with("storedBody", id).done()
         }
     };
     let message_id = call.outbill.queue.send(&message).await?;
@@ -50,26 +50,29 @@ pub(crate) async fn create(call: Call, body: Result<Body, ApiError>) -> Result<(
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
-/// `{"orgId"?, "bill", "account"?}`, m3ter's event, a reference `{"orgId"?, "billId"}`, or a bill as it is.
-pub(crate) fn message(call: &Call, body: Value) -> Result<Value, ApiError> {
+/// `{"orgId"?, "bill", "account"?}`, m3ter's event `{"eventName", "m3terEvent", "account"?}`, a reference `{"orgId"?, "billId"}`,
+/// or a bill as it is. A bill may have megabytes: it goes from the body into the message without being copied.
+pub(crate) fn message(call: &Call, body: Result<Body, ApiError>) -> Result<Object, ApiError> {
+    let Body(body) =
+        body.map_err(|error| error.if_too_large("give {\"billId\": …} instead, and the bill is fetched from m3ter"))?;
     let Value::Object(given) = body else {
         return Err(ApiError::bad_request(
             "the body has to be a JSON object: a bill, or {\"bill\": …}",
         ));
     };
     if given.contains_key("m3terEvent") {
-        return event(call, &given);
+        return event(call, given);
     }
     if given.contains_key("billId") && !given.contains_key("id") {
         let mut fields = Fields::of_call(call, Value::Object(given), &["billId"])?;
         let id = fields.required("billId");
         check_id(&mut fields, "billId", &id);
         fields.done()?;
-        return Ok(json!({"orgId": call.organization, "billId": id}));
+        return Ok(of_organization(call).with("billId", id));
     }
     let mut fields = match given.contains_key("bill") {
         true => Fields::of_call(call, Value::Object(given), &["bill", "account"])?,
-        false => Fields::of("", json!({"bill": given}), &["bill"], &[])?,
+        false => Fields::of("", Object::default().with("bill", given).done(), &["bill"], &[])?,
     };
     let bill = fields.object("bill");
     let account = fields.object("account");
@@ -78,12 +81,11 @@ pub(crate) fn message(call: &Call, body: Value) -> Result<Value, ApiError> {
         None => fields.refuse("bill", "it is missing; give m3ter's bill"),
     }
     fields.done()?;
-    let mut message = Map::from_iter([
-        ("orgId".to_owned(), json!(call.organization)),
-        ("bill".to_owned(), json!(bill)),
-    ]);
-    message.extend(account.map(|account| ("account".to_owned(), Value::Object(account))));
-    Ok(Value::Object(message))
+    Ok(of_organization(call).maybe("bill", bill).maybe("account", account))
+}
+
+fn of_organization(call: &Call) -> Object {
+    Object::default().with("orgId", call.organization.as_str())
 }
 
 /// What bill-dispatch will read in a message. Whichever part of the body names the bill, it is one of the caller's own organization.
@@ -103,23 +105,26 @@ pub(crate) fn read(call: &Call, message: Value) -> Result<Message, ApiError> {
     Ok(message)
 }
 
-fn event(call: &Call, given: &Map<String, Value>) -> Result<Value, ApiError> {
-    let event = given.get("m3terEvent").cloned().unwrap_or_default();
-    let name = given.get("eventName").cloned().unwrap_or_default();
+fn event(call: &Call, mut given: Map<String, Value>) -> Result<Object, ApiError> {
+    let event = given.remove("m3terEvent").unwrap_or_default();
+    let name = given.remove("eventName").unwrap_or_default();
+    let account = Object::default().maybe("account", given.remove("account"));
+    let mut fields = Fields::of("", account.done(), &["account"], &[])?;
+    let account = fields.object("account");
     let bill = |side: &str| {
         event
             .get("eventData")
             .and_then(|data| data.get(side))
             .and_then(Value::as_object)
     };
-    let mut fields = Fields::of("", json!({}), &[], &[])?;
     match bill("newDto").or(bill("oldDto")) {
         Some(bill) if bill.contains_key("orgId") => check_bill(call, &mut fields, "m3terEvent.eventData", bill),
         Some(_) => fields.refuse("m3terEvent.eventData", "the bill's orgId is missing"),
         None => fields.refuse("m3terEvent.eventData", "give m3ter's event with newDto or oldDto"),
     }
     fields.done()?;
-    Ok(json!({"eventName": name, "m3terEvent": event}))
+    let message = Object::default().with("eventName", name).with("m3terEvent", event);
+    Ok(message.maybe("account", account))
 }
 
 fn check_bill(call: &Call, fields: &mut Fields, name: &str, bill: &Map<String, Value>) {

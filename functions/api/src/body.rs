@@ -194,11 +194,11 @@ impl Fields {
         }
     }
 
-    /// A JSON object that may be given.
+    /// A JSON object that may be given. It is taken out, not copied, for a bill may have megabytes: a second look finds none.
     pub(crate) fn object(&mut self, name: &str) -> Option<Map<String, Value>> {
-        match self.value(name) {
-            None => None,
-            Some(Value::Object(object)) => Some(object.clone()),
+        match self.given.remove(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(object)) => Some(object),
             Some(_) => {
                 self.refuse(name, "give an object");
                 None

@@ -17,7 +17,7 @@ use outbill::{
         ids::{ConfigurationId, CredentialId},
     },
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     body::{Body, Fields, version_mismatch},
@@ -25,9 +25,11 @@ use crate::{
     credentials,
     error::ApiError,
     names,
+    object::Object,
     page::{self, PAGE_MAX},
     query::Query,
     requeue,
+    show::{audited, some_of},
 };
 
 const FIELDS: &[&str] = &[
@@ -123,7 +125,7 @@ pub(crate) async fn create(call: Call, Body(body): Body) -> Result<Json<Value>, 
     if let Err(error) = call.outbill.configurations.create(&made).await {
         return Err(request.not_stored(&call, error).await);
     }
-    Ok(Json(with_external_id(show(&made), &request)))
+    Ok(Json(show_with_credential(&made, &request)))
 }
 
 pub(crate) async fn update(
@@ -137,7 +139,7 @@ pub(crate) async fn update(
     let stored = stored(&call, &id).await?;
     let request = Request::read(&call, fields).await?;
     if stored.version != version {
-        configuration_changed(&call, &stored.id).await?;
+        settings_changed(&call, &stored.id).await?;
         return Err(version_mismatch(version, stored.version));
     }
     request.keep_new_credential(&call).await?;
@@ -148,12 +150,12 @@ pub(crate) async fn update(
     };
     match updated {
         Changed::Done(updated) => {
-            configuration_changed(&call, &updated.id).await?;
-            Ok(Json(with_external_id(show(&updated), &request)))
+            settings_changed(&call, &updated.id).await?;
+            Ok(Json(show_with_credential(&updated, &request)))
         }
         Changed::Version(stored) => {
             request.forget_new_credential(&call).await?;
-            configuration_changed(&call, &changed.id).await?;
+            settings_changed(&call, &changed.id).await?;
             Err(version_mismatch(version, stored))
         }
         Changed::Missing => {
@@ -163,7 +165,12 @@ pub(crate) async fn update(
     }
 }
 
-/// What follows from a configuration that was changed or enabled; also from the repeat of such a call, which may be refused, because
+/// What follows from settings that were changed: they may admit other accounts than before, so that a bill has another configuration.
+async fn settings_changed(call: &Call, id: &ConfigurationId) -> Result<(), StoreError> {
+    requeue::after_other_settings(&call.outbill, &call.organization, id).await
+}
+
+/// What follows from a configuration that was connected or enabled; also from the repeat of such a call, which may be refused, because
 /// the first may have ended before this.
 pub(crate) async fn configuration_changed(call: &Call, id: &ConfigurationId) -> Result<(), StoreError> {
     requeue::after_configuration(&call.outbill, &call.organization, id).await
@@ -188,7 +195,7 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
             .await?;
     }
     let deleted = configurations.delete(&call.organization, &id).await?;
-    requeue::after_end_of_configuration(&call.outbill, &call.organization, &id).await?;
+    requeue::after_other_settings(&call.outbill, &call.organization, &id).await?;
     deleted.as_ref().map(show).map(Json).ok_or_else(|| missing(id.as_str()))
 }
 
@@ -207,7 +214,7 @@ pub(crate) async fn stored(call: &Call, id: &str) -> Result<IntegrationConfigura
     found.ok_or_else(|| missing(id.as_str()))
 }
 
-fn missing(id: &str) -> ApiError {
+pub(crate) fn missing(id: &str) -> ApiError {
     ApiError::not_found(format!("there is no integration configuration {id}"))
 }
 
@@ -384,49 +391,6 @@ impl Request {
     }
 }
 
-/// Names in a row, of which there may be thousands.
-pub(crate) fn some_of<T: AsRef<str>>(names: impl ExactSizeIterator<Item = T>) -> String {
-    const NAMED_MAX: usize = 20;
-    let more = names.len().saturating_sub(NAMED_MAX);
-    let named: Vec<T> = names.take(NAMED_MAX).collect();
-    let named = named.iter().map(T::as_ref).collect::<Vec<_>>().join(", ");
-    match more {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
-}
-
-/// A credential that was made with its configuration shows its external id here, this once.
-fn with_external_id(mut shown: Value, request: &Request) -> Value {
-    if let (Some(credential), Value::Object(fields)) = (&request.new_credential, &mut shown) {
-        fields.insert("credentials".to_owned(), credentials::show_new(credential));
-    }
-    shown
-}
-
-/// m3ter's audit fields, with id and version.
-pub(crate) fn audited(id: &str, version: i64, audit: &Audit) -> Map<String, Value> {
-    let fields = json!({
-        "id": id,
-        "version": version,
-        "dtCreated": audit.created,
-        "dtLastModified": audit.last_modified,
-        "createdBy": audit.created_by,
-        "lastModifiedBy": audit.last_modified_by,
-    });
-    match fields {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
-}
-
-/// Adds a field that is there.
-pub(crate) fn put(fields: &mut Map<String, Value>, name: &str, value: Option<&str>) {
-    if let Some(value) = value {
-        fields.insert(name.to_owned(), Value::from(value));
-    }
-}
-
 /// Whether the table is a restored copy.
 async fn standing(call: &Call) -> Result<Standing, ApiError> {
     Ok(call.outbill.freeze.standing(Look::Only, call.now).await?)
@@ -434,34 +398,35 @@ async fn standing(call: &Call) -> Result<Standing, ApiError> {
 
 /// With what only reading can tell: since when nothing is sent because the table is a copy.
 fn show_now(configuration: &IntegrationConfiguration, standing: &Standing) -> Value {
-    let mut shown = show(configuration);
-    if let (Some(since), Value::Object(fields)) = (
-        standing.frozen_since(&configuration.organization, &configuration.id),
-        &mut shown,
-    ) {
-        put(fields, "frozenSince", Some(&since.to_string()));
-    }
-    shown
+    let since = standing.frozen_since(&configuration.organization, &configuration.id);
+    described(configuration)
+        .maybe("frozenSince", since.map(|since| since.to_string()))
+        .done()
+}
+
+/// A credential that was made with its configuration shows its external id here, this once.
+fn show_with_credential(configuration: &IntegrationConfiguration, request: &Request) -> Value {
+    let made = request.new_credential.as_ref();
+    described(configuration)
+        .maybe("credentials", made.map(credentials::show_new))
+        .done()
 }
 
 fn show(configuration: &IntegrationConfiguration) -> Value {
-    let mut fields = audited(configuration.id.as_str(), configuration.version, &configuration.audit);
-    put(&mut fields, "name", configuration.name.as_deref());
-    put(&mut fields, "entityType", Some(&configuration.entity_type));
-    put(&mut fields, "entityId", configuration.entity_id.as_deref());
-    put(&mut fields, "destination", Some(configuration.destination.name()));
-    put(&mut fields, "destinationId", configuration.destination_id.as_deref());
-    fields.insert(
-        "configData".to_owned(),
-        Value::Object(configuration.config_data.clone()),
-    );
-    put(
-        &mut fields,
-        "integrationCredentialsId",
-        configuration.credential.as_ref().map(CredentialId::as_str),
-    );
-    fields.insert("authorized".to_owned(), Value::from(configuration.credential.is_some()));
-    fields.insert("enabled".to_owned(), Value::from(configuration.enabled));
-    put(&mut fields, "triggerType", Some("EVENT"));
-    Value::Object(fields)
+    described(configuration).done()
+}
+
+fn described(configuration: &IntegrationConfiguration) -> Object {
+    let credential = configuration.credential.as_ref();
+    audited(configuration.id.as_str(), configuration.version, &configuration.audit)
+        .maybe("name", configuration.name.as_deref())
+        .with("entityType", configuration.entity_type.as_str())
+        .maybe("entityId", configuration.entity_id.as_deref())
+        .with("destination", configuration.destination.name())
+        .maybe("destinationId", configuration.destination_id.as_deref())
+        .with("configData", configuration.config_data.clone())
+        .maybe("integrationCredentialsId", credential.map(CredentialId::as_str))
+        .with("authorized", credential.is_some())
+        .with("enabled", configuration.enabled)
+        .with("triggerType", "EVENT")
 }

@@ -22,10 +22,12 @@ use uuid::Uuid;
 use crate::{
     body::{Body, Fields, version_mismatch},
     call::Call,
-    configurations::{self, audited, put},
+    configurations,
     error::ApiError,
+    object::Object,
     page::{self, PAGE_MAX},
     query::Query,
+    show::{audited, some_of},
 };
 
 const FIELDS: &[&str] = &[
@@ -122,7 +124,7 @@ pub(crate) async fn delete(call: Call, Path((_, id)): Path<(String, String)>) ->
         });
         return Err(ApiError::bad_request(format!(
             "the credential is used by the integration configurations {}; connect them to another one first",
-            configurations::some_of(names)
+            some_of(names)
         )));
     }
     // Whatever a configuration still owes is sent with the credential that it has by then.
@@ -251,25 +253,23 @@ fn missing(id: &str) -> ApiError {
 }
 
 fn show(credential: &IntegrationCredential) -> Value {
-    let mut fields = audited(credential.id.as_str(), credential.version, &credential.audit);
-    put(&mut fields, "type", Some(&credential.credential_type));
-    put(&mut fields, "destination", Some(credential.destination.name()));
-    put(&mut fields, "name", credential.name.as_deref());
-    let role = credential.aws.as_ref();
-    put(&mut fields, "accountId", role.map(|role| role.account_id.as_str()));
-    put(&mut fields, "roleName", role.map(|role| role.role_name.as_str()));
-    Value::Object(fields)
+    described(credential).done()
 }
 
 /// With the external id, for the seller to put into the role's trust policy.
 pub(crate) fn show_new(credential: &IntegrationCredential) -> Value {
-    let mut shown = show(credential);
-    if let Value::Object(fields) = &mut shown {
-        put(
-            fields,
-            "externalId",
-            credential.aws.as_ref().map(|role| role.external_id.as_str()),
-        );
-    }
-    shown
+    let role = credential.aws.as_ref();
+    described(credential)
+        .maybe("externalId", role.map(|role| role.external_id.as_str()))
+        .done()
+}
+
+fn described(credential: &IntegrationCredential) -> Object {
+    let role = credential.aws.as_ref();
+    audited(credential.id.as_str(), credential.version, &credential.audit)
+        .with("type", credential.credential_type.as_str())
+        .with("destination", credential.destination.name())
+        .maybe("name", credential.name.as_deref())
+        .maybe("accountId", role.map(|role| role.account_id.as_str()))
+        .maybe("roleName", role.map(|role| role.role_name.as_str()))
 }

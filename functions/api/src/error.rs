@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
-use outbill::effects::{access::AccessError, table::StoreError};
+use outbill::effects::{access::AccessError, ledger::LedgerError, table::StoreError};
 use serde_json::json;
 
 /// What a call answers when it does not succeed.
@@ -100,6 +100,15 @@ impl From<StoreError> for ApiError {
             tracing::error!(error.chain = chain(&error), "A call could not be answered.");
         }
         ApiError::new(status, message)
+    }
+}
+
+impl From<LedgerError> for ApiError {
+    fn from(error: LedgerError) -> ApiError {
+        match error {
+            LedgerError::Store(error) => ApiError::from(error),
+            LedgerError::Amount(_) | LedgerError::Contended { .. } => ApiError::not_answered(&error),
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use axum::{Json, extract::Path};
 use outbill::effects::{
     access::Permission,
     events::{Event, EventFilter},
-    table::Page,
 };
 use serde_json::{Map, Value, json};
 
@@ -35,6 +34,8 @@ const DOCUMENT: &[(&str, &str)] = &[
     ("new.id", "string"),
     ("new.integrationConfigId", "string"),
     ("new.integrationRunId", "string"),
+    ("new.kind", "string"),
+    ("new.message", "string"),
 ];
 
 /// m3ter's categories. Outbill raises events of the second only.
@@ -78,10 +79,7 @@ pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiErr
     // Nothing here is raised for a notification.
     let none = of_notification || category.is_some_and(|category| category != INTEGRATION_EVENT);
     let found = match none {
-        true => Page {
-            items: Vec::new(),
-            next: None,
-        },
+        true => page::empty(),
         false => call.outbill.events.list(&call.organization, &filter, &request).await?,
     };
     Ok(Json(page::response(&query, found, show)))

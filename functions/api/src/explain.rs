@@ -15,7 +15,7 @@ use outbill::{
 };
 use serde_json::{Value, json};
 
-use crate::{call::Call, error::ApiError, object::Object, pending, query::Query};
+use crate::{call::Call, error::ApiError, object::Object, query::Query, show};
 
 /// Line items that are shown of one version; the rest are counted.
 const LINES_SHOWN_MAX: usize = 500;
@@ -63,7 +63,7 @@ fn show_key(bill: &BillReference, key: &ExplainedKey) -> Value {
         .filter(|entry| matches!(entry.state, EntryState::Accepted | EntryState::Adopted));
     let at_aws: Units = held.map(Entry::committed).sum();
     let list = |list: Vec<Value>| Value::Array(list);
-    pending::usage_key(&key.touched.key, key.touched.dimension_name())
+    show::usage_key(&key.touched.key, key.touched.dimension_name())
         .with("units", explanation.units)
         .with("accepted", explanation.accepted)
         .with("unsettled", explanation.unsettled)
@@ -74,7 +74,7 @@ fn show_key(bill: &BillReference, key: &ExplainedKey) -> Value {
         .with("fixed", list(explanation.fixed.iter().map(show_fixed).collect()))
         .with(
             "bills",
-            pending::by_bill(history.bills.iter().map(|(bill, units)| (bill, *units))),
+            show::by_bill(history.bills.iter().map(|(bill, units)| (bill, *units))),
         )
         .with("total", history.state.total)
         .with("committed", history.state.committed)
@@ -89,7 +89,7 @@ fn show_key(bill: &BillReference, key: &ExplainedKey) -> Value {
 fn show_entry(bill: &BillReference, explained: &ExplainedEntry) -> Value {
     let part = explained.entry.parts.get(bill).map_or(0, |part| part.units);
     let version = explained.version.as_ref();
-    pending::entry(&explained.entry)
+    show::entry(&explained.entry)
         .with("part", part)
         .maybe("version", version.map(|(name, _)| name.as_str()))
         .maybe("versionRunId", version.map(|(_, run)| run.id.as_str()))

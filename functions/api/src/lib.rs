@@ -6,6 +6,7 @@
 
 mod bills;
 mod body;
+mod by_hand;
 mod call;
 mod calls;
 mod configurations;
@@ -27,6 +28,7 @@ mod query;
 mod reconciliations;
 mod requeue;
 mod runs;
+mod show;
 mod thaw;
 mod token;
 mod usage_report;

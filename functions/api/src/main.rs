@@ -10,8 +10,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    let environment = Environment::read(|name| std::env::var(name).ok())?;
-    let filter: Targets = environment.log_filter().parse()?;
+    let environment = Environment::read(|name| std::env::var(name).ok())
+        .map_err(|error| format!("the function's environment is incomplete: {error}"))?;
+    let filter: Targets = environment
+        .log_filter()
+        .parse()
+        .map_err(|error| format!("OUTBILL_LOG is no list of levels and targets: {error}"))?;
     tracing_subscriber::registry()
         .with(tracing_subscriber::fmt::layer().json().with_current_span(false))
         .with(filter)

@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 use crate::{
     body::{Body, Fields, version_mismatch},
     call::Call,
-    configurations::{self, audited, put},
+    configurations,
     error::ApiError,
     names,
     page::{self, PAGE_MAX},
     query::Query,
     requeue,
+    show::audited,
 };
 
 const FIELDS: &[&str] = &[
@@ -206,16 +207,13 @@ pub(crate) async fn values(call: Call, Path(path): Path<BTreeMap<String, String>
 }
 
 pub(crate) fn show(mapping: &ExternalMapping) -> Value {
-    let mut fields = audited(&mapping.id, mapping.version, &mapping.audit);
-    put(&mut fields, "m3terEntity", Some(&mapping.m3ter_entity));
-    put(&mut fields, "m3terId", Some(&mapping.m3ter_id));
-    put(&mut fields, "externalSystem", Some(&mapping.external_system));
-    put(&mut fields, "externalTable", Some(&mapping.external_table));
-    put(&mut fields, "externalId", Some(&mapping.external_id));
-    put(
-        &mut fields,
-        "integrationConfigId",
-        mapping.configuration.as_ref().map(ConfigurationId::as_str),
-    );
-    Value::Object(fields)
+    let configuration = mapping.configuration.as_ref();
+    audited(&mapping.id, mapping.version, &mapping.audit)
+        .with("m3terEntity", mapping.m3ter_entity.as_str())
+        .with("m3terId", mapping.m3ter_id.as_str())
+        .with("externalSystem", mapping.external_system.as_str())
+        .with("externalTable", mapping.external_table.as_str())
+        .with("externalId", mapping.external_id.as_str())
+        .maybe("integrationConfigId", configuration.map(ConfigurationId::as_str))
+        .done()
 }

@@ -20,6 +20,12 @@ impl Object {
         }
     }
 
+    /// With the fields of another one.
+    pub(crate) fn and(mut self, other: Object) -> Object {
+        self.0.extend(other.0);
+        self
+    }
+
     pub(crate) fn done(self) -> Value {
         Value::Object(self.0)
     }

@@ -10,11 +10,11 @@ use crate::{
     calls::{self, Access, Answer, Body, BodyKind, Operation, Parameter, ParameterKind},
     error::ApiError,
     names, notifications, options,
+    token::FORM,
 };
 
 const SCHEMAS: &str = include_str!("schemas.json");
 const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The description. It says nothing of any organization and needs no token.
 pub(crate) async fn show() -> Result<Json<Value>, ApiError> {

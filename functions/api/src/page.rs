@@ -49,6 +49,14 @@ pub(crate) fn response<T>(query: &Query, page: Page<T>, show: impl Fn(&T) -> Val
     }
 }
 
+/// A list that has nothing in it.
+pub(crate) fn empty<T>() -> Page<T> {
+    Page {
+        items: Vec::new(),
+        next: None,
+    }
+}
+
 fn seal(list: &str, after: &[u8]) -> Vec<u8> {
     let mut hash = Sha256::new();
     hash.update(list.as_bytes());

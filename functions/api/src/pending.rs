@@ -13,35 +13,31 @@ use outbill::{
         access::Permission,
         connections::Failing,
         freeze::{Look, Standing},
-        ledger::{LedgerError, Open, Resolved, Unblocked},
+        ledger::{Open, Resolved, Unblocked},
     },
     values::{
-        amount::Units,
-        bill::BillReference,
         configuration::IntegrationConfiguration,
-        entry::{ByHand, Entry, EntryState, KeyState, Origin, Part, Resolution, Verdict},
+        entry::{Entry, EntryState, KeyState, Origin, Resolution, Verdict},
         hour::Hour,
         ids::ConfigurationId,
         message,
-        usage_key::{Buyer, KeyHash, UsageKey},
+        usage_key::KeyHash,
     },
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     body::{Body, Fields},
+    by_hand,
     call::Call,
     error::ApiError,
-    object::Object,
     page::{self, PAGE_MAX},
     query::Query,
+    show,
 };
 
 /// The way out where the table is a restored copy.
 const THAW: &str = "nothing is to be done where the configuration checks CloudTrail: it is read every hour, and reconciliations says how far it is; else look at AWS what was sent since the copy, and thaw the configuration (POST integrationconfigs/{id}/thaw)";
-
-/// A reason is read in a list; a longer story belongs elsewhere.
-const REASON_CHARACTERS_MAX: usize = 1_000;
 
 /// Everything that AWS has not accepted: first what waits for a decision, then what is sent by itself.
 pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiError> {
@@ -59,8 +55,7 @@ pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiErr
 struct Hindrances {
     standing: Standing,
     failing: Failing,
-    disabled: BTreeSet<ConfigurationId>,
-    in_shadow: BTreeSet<ConfigurationId>,
+    configurations: Vec<IntegrationConfiguration>,
     left_in_shadow: BTreeSet<ConfigurationId>,
 }
 
@@ -69,17 +64,11 @@ impl Hindrances {
         let standing = call.outbill.freeze.standing(Look::Only, call.now).await?;
         let failing = call.outbill.connections.failing(&call.organization).await?;
         let configurations = call.outbill.configurations.of_organization(&call.organization).await?;
-        let mut left_in_shadow = call.outbill.configurations.left_in_shadow(&call.organization).await?;
-        left_in_shadow.retain(|left| configurations.iter().all(|known| known.id != *left));
-        let named = |which: fn(&IntegrationConfiguration) -> bool| {
-            let those = configurations.iter().filter(|configuration| which(configuration));
-            those.map(|configuration| configuration.id.clone()).collect()
-        };
+        let left_in_shadow = call.outbill.configurations.left_in_shadow(&call.organization).await?;
         Ok(Hindrances {
             standing,
             failing,
-            disabled: named(|configuration| !configuration.enabled),
-            in_shadow: named(IntegrationConfiguration::is_in_shadow),
+            configurations,
             left_in_shadow,
         })
     }
@@ -89,10 +78,17 @@ impl Hindrances {
             .is_frozen(&origin.connection.organization, &origin.configuration)
     }
 
+    /// None: it is gone.
+    fn configuration(&self, origin: &Origin) -> Option<&IntegrationConfiguration> {
+        let mut all = self.configurations.iter();
+        all.find(|configuration| configuration.id == origin.configuration)
+    }
+
     fn health(&self, origin: &Origin, now: Timestamp) -> ConnectionHealth {
         ConnectionHealth::of(
             self.is_frozen(origin),
-            self.in_shadow.contains(&origin.configuration) || self.left_in_shadow.contains(&origin.configuration),
+            self.configuration(origin),
+            self.left_in_shadow.contains(&origin.configuration),
             self.failing.is_failing(&origin.connection, now),
         )
     }
@@ -119,7 +115,7 @@ pub(crate) async fn resolve(
             None
         }
     };
-    let reason = reason(&mut fields);
+    let reason = by_hand::reason(&mut fields);
     fields.done()?;
     let missing = || {
         ApiError::not_found(format!(
@@ -129,7 +125,7 @@ pub(crate) async fn resolve(
     let (name, verdict) = entry_name(&id).zip(verdict).ok_or_else(missing)?;
     let resolution = Resolution {
         verdict,
-        decided: by_hand(&call, reason),
+        decided: by_hand::decided(&call, reason),
     };
     let (key, hour) = (&name.0, name.1);
     let resolved = call
@@ -166,7 +162,8 @@ pub(crate) async fn unblock(
     Path((_, id)): Path<(String, String)>,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
-    let by_hand = decided(&call, body)?;
+    call.needs(Permission::MarketplaceUsageCreate)?;
+    let by_hand = by_hand::read(&call, body)?;
     let missing = || {
         ApiError::not_found(format!(
             "there is no usage key {id}; integrationdestinations/marketplace/pending lists what is blocked"
@@ -207,104 +204,14 @@ async fn claim_again(call: &Call, key: &KeyHash) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// `{"reason"}`: what an operator says in a call that decides something by hand.
-pub(crate) fn decided(call: &Call, body: Value) -> Result<ByHand, ApiError> {
-    call.needs(Permission::MarketplaceUsageCreate)?;
-    let mut fields = Fields::of_call(call, body, &["reason"])?;
-    let reason = reason(&mut fields);
-    fields.done()?;
-    Ok(by_hand(call, reason))
-}
-
-fn reason(fields: &mut Fields) -> String {
-    let reason = fields.required("reason");
-    if reason.chars().count() > REASON_CHARACTERS_MAX {
-        fields.refuse("reason", &format!("give at most {REASON_CHARACTERS_MAX} characters"));
-    }
-    reason
-}
-
-fn by_hand(call: &Call, reason: String) -> ByHand {
-    ByHand {
-        by: call.by.clone(),
-        at: call.now,
-        reason,
-    }
-}
-
 /// `<usage key>-<yyyy-mm-ddThh>`.
 fn entry_name(id: &str) -> Option<(KeyHash, Hour)> {
     let (key, hour) = id.split_once('-')?;
     Some((KeyHash::try_from(key.to_owned()).ok()?, hour.parse().ok()?))
 }
 
-impl From<LedgerError> for ApiError {
-    fn from(error: LedgerError) -> ApiError {
-        match error {
-            LedgerError::Store(error) => ApiError::from(error),
-            LedgerError::Amount(_) | LedgerError::Contended { .. } => ApiError::not_answered(&error),
-        }
-    }
-}
-
-/// A usage key as people know it.
-pub(crate) fn usage_key(key: &UsageKey, dimension: String) -> Object {
-    let license = match &key.buyer {
-        Buyer::License { license_arn, .. } => Some(license_arn.as_str()),
-        Buyer::Product { .. } => None,
-    };
-    Object::default()
-        .with("dimension", dimension)
-        .with("customer", key.buyer.customer())
-        .maybe("licenseArn", license)
-        .with("region", key.region.as_str())
-}
-
-/// Units by bill.
-pub(crate) fn by_bill<'a>(bills: impl Iterator<Item = (&'a BillReference, Units)>) -> Value {
-    let units = bills.map(|(bill, units)| (bill.bill.as_str().to_owned(), Value::from(units)));
-    Value::Object(units.collect::<Map<String, Value>>())
-}
-
-fn parts<'a>(parts: impl IntoIterator<Item = (&'a BillReference, &'a Part)>) -> Value {
-    by_bill(parts.into_iter().map(|(bill, part)| (bill, part.units)))
-}
-
-/// `<usage key>-<hour>`.
-pub(crate) fn entry_id(entry: &Entry) -> String {
-    format!("{}-{}", entry.key.hash(), entry.hour)
-}
-
-/// An entry with what is known of it.
-pub(crate) fn entry(entry: &Entry) -> Object {
-    let resolution = entry.resolution.as_ref().map(|resolution| {
-        json!({
-            "as": resolution.verdict.as_str(),
-            "by": resolution.decided.by,
-            "at": resolution.decided.at,
-            "reason": resolution.decided.reason,
-        })
-    });
-    Object::default()
-        .with("id", entry_id(entry))
-        .with("state", entry.state.as_str())
-        .with("hour", entry.hour.start().to_string())
-        .with("quantity", entry.quantity)
-        .maybe("observed", entry.observed)
-        .with("parts", parts(&entry.parts))
-        .with("refusedFrom", entry.hour.closes_at().to_string())
-        .with("dtClaimed", entry.claimed_at.to_string())
-        .with("integrationRunId", entry.origin.run.as_str())
-        .with("integrationConfigId", entry.origin.configuration.as_str())
-        .maybe("meteringRecordId", entry.metering_record_id.as_deref())
-        .maybe("resolution", resolution)
-}
-
 fn show_entry(open: &Entry, frozen: bool) -> Value {
     let dimension = format!("{}-{}", open.origin.connection.product_code, open.key.dimension);
-    let Value::Object(key) = usage_key(&open.key, dimension).done() else {
-        return Value::Null;
-    };
     let way_out = match open.state {
         EntryState::Pending if frozen => THAW,
         EntryState::Pending => "nothing is to be done: it is sent unchanged until AWS answers or its window closes",
@@ -324,10 +231,8 @@ fn show_entry(open: &Entry, frozen: bool) -> Value {
         .as_deref()
         .or(open.reason.as_deref())
         .unwrap_or("AWS has not answered yet");
-    let shown = key
-        .into_iter()
-        .fold(entry(open), |shown, (name, value)| shown.with(&name, value));
-    shown
+    show::entry(open)
+        .and(show::usage_key(&open.key, dimension))
         .with("kind", "ENTRY")
         .with("units", open.quantity)
         .with("attempts", open.attempts_started)
@@ -339,11 +244,14 @@ fn show_entry(open: &Entry, frozen: bool) -> Value {
 
 /// `units` are what is owed beyond what AWS has, or was sent; negative: a carry.
 fn show_key(state: &KeyState, hindrances: &Hindrances, now: Timestamp) -> Value {
-    let disabled = hindrances.disabled.contains(&state.origin.configuration);
     let health = hindrances.health(&state.origin, now);
     let delta = state.total.saturating_sub(state.committed);
     let reason = claim::hindrance(state, delta, health).unwrap_or(Reason::Waits(delta));
     let (name, way_out) = match (state.blocked.is_some(), reason) {
+        (true, _) if !state.is_stopped() => (
+            "WAITS",
+            "nothing is to be done: the buyer's agreement may have begun within the hour; if AWS refuses the next one, too, the key is blocked",
+        ),
         (true, _) => (
             "BLOCKED",
             "mend what AWS refused, then change the external mapping or the configuration, or unblock the key",
@@ -355,7 +263,7 @@ fn show_key(state: &KeyState, hindrances: &Hindrances, now: Timestamp) -> Value 
             "nothing is to be done: AWS takes nothing back, and later growth is sent only as far as it exceeds this",
         ),
         (false, Reason::Frozen) => ("FROZEN", THAW),
-        (false, Reason::Shadow) if hindrances.left_in_shadow.contains(&state.origin.configuration) => (
+        (false, Reason::Shadow) if hindrances.configuration(&state.origin).is_none() => (
             "SHADOW",
             "nothing is to be done: the configuration was deleted in shadow, so nothing of this is ever sent in its name; a bill that another configuration sends takes its units along",
         ),
@@ -363,15 +271,19 @@ fn show_key(state: &KeyState, hindrances: &Hindrances, now: Timestamp) -> Value 
             "SHADOW",
             "nothing is to be done: it would be sent; take marketplaceShadow out of the configuration when it should be",
         ),
-        (false, Reason::ConnectionFailing | Reason::Waits(_)) if disabled => (
+        (false, Reason::Disabled) => (
             "CONFIGURATION_DISABLED",
             "mend what disabled the configuration, then enable it; the units are claimed by themselves",
+        ),
+        (false, Reason::Disconnected) => (
+            "CONNECTION_FAILING",
+            "connect a credential to the configuration; the units are claimed by themselves",
         ),
         (false, Reason::ConnectionFailing) => (
             "CONNECTION_FAILING",
             "mend the credential or AWS's access to it; the units are claimed by themselves",
         ),
-        (false, Reason::Waits(_) | Reason::Claimed | Reason::Even | Reason::Blocked) => (
+        (false, Reason::Waits(_) | Reason::Claimed | Reason::Even | Reason::Blocked | Reason::TriedAgain) => (
             "WAITS",
             "nothing is to be done: the units are claimed in the next free hour",
         ),
@@ -382,18 +294,18 @@ fn show_key(state: &KeyState, hindrances: &Hindrances, now: Timestamp) -> Value 
         .as_ref()
         .map(|unblocked| json!({"by": unblocked.by, "at": unblocked.at, "reason": unblocked.reason}));
     let reason = match &state.blocked {
+        Some(blocked) if !state.is_stopped() => blocked.clone(),
         Some(blocked) => format!("{}: {blocked}", Reason::Blocked),
-        None if name == "CONFIGURATION_DISABLED" => format!("the configuration is disabled; {delta} units wait"),
         None => reason.to_string(),
     };
-    usage_key(&state.key, dimension)
+    show::usage_key(&state.key, dimension)
         .with("id", state.hash().to_string())
         .with("kind", "KEY")
         .with("state", name)
         .with("units", delta)
         .with("total", state.total)
         .with("committed", state.committed)
-        .with("parts", parts(&state.residuals))
+        .with("parts", show::parts(&state.residuals))
         .with("integrationConfigId", state.origin.configuration.as_str())
         .maybe("refusedFrom", state.leaving_until.map(|until| until.to_string()))
         .with("reason", reason)

@@ -10,16 +10,17 @@ use outbill::{
         message::{BillMessage, Message},
     },
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     bills,
     body::Body,
     call::Call,
+    configurations,
     error::ApiError,
     explain::{show_fixed, show_source},
     object::Object,
-    pending,
+    show,
 };
 
 /// Takes what `POST bills` takes: a bill, a bill with its account, m3ter's event, or a reference to a bill that m3ter holds.
@@ -29,11 +30,9 @@ pub(crate) async fn preview(
     body: Result<Body, ApiError>,
 ) -> Result<Json<Value>, ApiError> {
     call.needs(Permission::MarketplaceUsageRetrieve)?;
-    let missing = || ApiError::not_found(format!("there is no integration configuration {id}"));
+    let missing = || configurations::missing(&id);
     let configuration = ConfigurationId::new(&id).map_err(|_| missing())?;
-    let Body(body) =
-        body.map_err(|error| error.if_too_large("give {\"billId\": …} instead, and the bill is fetched from m3ter"))?;
-    let message = bill(&call, bills::message(&call, body)?).await?;
+    let message = bill(&call, bills::message(&call, body)?.done()).await?;
     let previewed = preview::preview(&call.outbill, message, &configuration, call.now).await;
     let previewed = previewed.map_err(|error| match error {
         PreviewError::NoConfiguration(_) => missing(),
@@ -53,7 +52,10 @@ async fn bill(call: &Call, message: Value) -> Result<BillMessage, ApiError> {
                 }
                 M3terError::Unavailable { .. } | M3terError::Store(_) => ApiError::not_answered(&error),
             })?;
-            bills::read(call, json!({"orgId": organization, "bill": fetched}))?
+            let message = Object::default()
+                .with("orgId", organization.as_str())
+                .with("bill", fetched);
+            bills::read(call, message.done())?
         }
         message => message,
     };
@@ -108,19 +110,24 @@ fn show_key(key: &PreviewedKey) -> Value {
             Object::default()
                 .with("hour", entry.hour.start().to_string())
                 .with("quantity", entry.quantity)
-                .with("parts", pending::by_bill(parts))
+                .with("parts", show::by_bill(parts))
                 .done()
         })
         .collect();
     let (carry, waits) = match plan.reason {
         Reason::Carry(units) => (units, 0),
         Reason::Waits(units) => (0, units),
-        Reason::Blocked | Reason::InConflict | Reason::ConnectionFailing | Reason::Frozen | Reason::Shadow => {
-            (0, delta)
-        }
+        Reason::Blocked
+        | Reason::TriedAgain
+        | Reason::InConflict
+        | Reason::ConnectionFailing
+        | Reason::Frozen
+        | Reason::Shadow
+        | Reason::Disabled
+        | Reason::Disconnected => (0, delta),
         Reason::Even | Reason::Claimed => (0, 0),
     };
-    pending::usage_key(&touched.key, touched.dimension_name())
+    show::usage_key(&touched.key, touched.dimension_name())
         .with("sources", key.sources.iter().map(show_source).collect::<Vec<Value>>())
         .with("fixed", key.fixed.iter().map(show_fixed).collect::<Vec<Value>>())
         .with("unitsBefore", before)

@@ -22,6 +22,7 @@ use crate::{
     body::{Body, Fields},
     call::Call,
     error::ApiError,
+    object::Object,
     page::{self, EVENTS_PAGE_MAX},
     query::Query,
 };
@@ -132,14 +133,8 @@ pub(crate) async fn retrieve(
     let typed = |kind: &'static str, page: String| ([(CONTENT_TYPE, kind)], page).into_response();
     Ok(match format {
         Format::Json => {
-            let mut shown = show(&found);
-            if let Some(shown) = shown.as_object_mut() {
-                shown.insert(
-                    "discrepancies".to_owned(),
-                    listed.iter().map(show_discrepancy).collect(),
-                );
-            }
-            Json(shown).into_response()
+            let discrepancies: Vec<Value> = listed.iter().map(show_discrepancy).collect();
+            Json(described(&found).with("discrepancies", discrepancies).done()).into_response()
         }
         Format::Text => typed("text/plain; charset=utf-8", report::text(&found, &listed)),
         Format::Html => typed("text/html; charset=utf-8", html(&found, &listed)),
@@ -190,6 +185,10 @@ fn html(found: &Reconciliation, listed: &[Shown]) -> String {
 }
 
 fn show(found: &Reconciliation) -> Value {
+    described(found).done()
+}
+
+fn described(found: &Reconciliation) -> Object {
     let tally = &found.tally;
     let line = |(dimension, line): (&String, &report::Line)| {
         json!({
@@ -208,23 +207,19 @@ fn show(found: &Reconciliation) -> Value {
         Scope::Window => "WINDOW",
         Scope::Restore => "RESTORE",
     };
-    let mut shown = json!({
-        "id": found.id,
-        "integrationConfigId": found.configuration,
-        "date": found.date,
-        "scope": scope,
-        "status": found.status.name(),
-        "dtCreated": found.created,
-        "requestedBy": found.asked_by,
-        "unchecked": found.unchecked,
-        "dimensions": tally.dimensions.iter().map(line).collect::<Vec<_>>(),
-        "discrepanciesByReason": by_reason,
-        "counts": counts,
-    });
-    if let (Some(completed), Some(shown)) = (found.completed, shown.as_object_mut()) {
-        shown.insert("dtCompleted".to_owned(), json!(completed));
-    }
-    shown
+    Object::default()
+        .with("id", found.id.as_str())
+        .with("integrationConfigId", found.configuration.as_str())
+        .with("date", found.date.to_string())
+        .with("scope", scope)
+        .with("status", found.status.name())
+        .with("dtCreated", found.created.to_string())
+        .with("requestedBy", found.asked_by.as_deref())
+        .with("unchecked", found.unchecked.clone())
+        .with("dimensions", tally.dimensions.iter().map(line).collect::<Vec<Value>>())
+        .with("discrepanciesByReason", by_reason)
+        .with("counts", counts)
+        .maybe("dtCompleted", found.completed.map(|completed| completed.to_string()))
 }
 
 fn show_discrepancy(discrepancy: &Shown) -> Value {

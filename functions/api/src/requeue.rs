@@ -5,7 +5,8 @@
 
 use outbill::{
     Outbill,
-    effects::table::StoreError,
+    decisions::validation::EntityReference,
+    effects::{table::StoreError, waiting::Awaited},
     values::ids::{ConfigurationId, OrganizationId},
     values::message::replay_of,
 };
@@ -22,13 +23,10 @@ pub(crate) async fn after_mapping(
     entity: &str,
     m3ter_id: &str,
 ) -> Result<(), StoreError> {
-    send_again(
-        outbill,
-        organization,
-        &format!("MAPPING#{entity}#{m3ter_id}"),
-        |replay| replay,
-    )
-    .await
+    match EntityReference::of_mapping(entity, m3ter_id) {
+        Some(entity) => send_again(outbill, organization, &Awaited::MappingOf(entity), |replay| replay).await,
+        None => Ok(()),
+    }
 }
 
 /// Queues every run that waits for a configuration: its credential, its being enabled, its settings.
@@ -37,11 +35,13 @@ pub(crate) async fn after_configuration(
     organization: &OrganizationId,
     id: &ConfigurationId,
 ) -> Result<(), StoreError> {
-    send_again(outbill, organization, &format!("CONFIG#{id}"), |replay| replay).await
+    let awaited = Awaited::Configuration(id.clone());
+    send_again(outbill, organization, &awaited, |replay| replay).await
 }
 
-/// Queues every run that waits for a configuration that is gone now, and those of the bills that it owned, for whichever configuration is the next.
-pub(crate) async fn after_end_of_configuration(
+/// Queues every run that waits for a configuration whose settings changed, or that is gone; and those of the bills that it owned, for whichever
+/// configuration admits them now.
+pub(crate) async fn after_other_settings(
     outbill: &Outbill,
     organization: &OrganizationId,
     id: &ConfigurationId,
@@ -51,17 +51,17 @@ pub(crate) async fn after_end_of_configuration(
         replay["everyConfiguration"] = json!(true);
         replay
     };
-    send_again(outbill, organization, &format!("OWNER#{id}"), to_every).await
+    send_again(outbill, organization, &Awaited::EndOf(id.clone()), to_every).await
 }
 
 /// Queued first, taken from the list after: a crash between the two queues a run twice, which changes nothing.
 async fn send_again(
     outbill: &Outbill,
     organization: &OrganizationId,
-    what: &str,
+    what: &Awaited,
     message: impl Fn(Value) -> Value,
 ) -> Result<(), StoreError> {
-    let waiting = outbill.waiting.take(organization, what).await?;
+    let waiting = outbill.waiting.list(organization, what).await?;
     for runs in waiting.chunks(RUNS_TOGETHER_MAX) {
         let messages: Vec<_> = runs
             .iter()

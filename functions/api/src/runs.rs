@@ -3,24 +3,20 @@
 use axum::{Json, extract::Path};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use outbill::{
-    effects::{
-        access::Permission,
-        runs::RunFilter,
-        table::{Order, Page},
-    },
+    effects::{access::Permission, runs::RunFilter, table::Order},
     values::{
         ids::RunId,
         run::{IntegrationRun, RunStatus},
     },
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     body::{Fields, MaybeBody},
     call::Call,
-    configurations::put,
     error::ApiError,
     names,
+    object::Object,
     page::{self, PAGE_MAX},
     query::{Edge, Query},
 };
@@ -64,10 +60,7 @@ pub(crate) async fn by_destination(
                 .list_by_destination(&call.organization, &id, &filter, &request)
                 .await?
         }
-        false => Page {
-            items: Vec::new(),
-            next: None,
-        },
+        false => page::empty(),
     };
     Ok(Json(page::response(&query, found, show)))
 }
@@ -158,11 +151,12 @@ pub(crate) async fn replay(
         .runs
         .append_log(&call.organization, &run.id, call.now, &asked)
         .await?;
-    let mut message = json!({"orgId": call.organization, "integrationRunId": run.id, "replay": true});
-    if remap && let Value::Object(message) = &mut message {
-        message.insert("remap".to_owned(), Value::Bool(true));
-    }
-    call.outbill.queue.send(&message).await?;
+    let message = Object::default()
+        .with("orgId", call.organization.as_str())
+        .with("integrationRunId", run.id.as_str())
+        .with("replay", true)
+        .maybe("remap", remap.then_some(true));
+    call.outbill.queue.send(&message.done()).await?;
     Ok(Json(show(&run)))
 }
 
@@ -199,31 +193,27 @@ async fn stored(call: &Call, id: &str) -> Result<IntegrationRun, ApiError> {
 }
 
 fn show(run: &IntegrationRun) -> Value {
-    let mut fields = Map::new();
-    put(&mut fields, "id", Some(run.id.as_str()));
-    fields.insert("version".to_owned(), Value::from(run.version));
-    let (started, completed) = (
-        run.started.to_string(),
-        run.completed.map(|instant| instant.to_string()),
-    );
-    put(&mut fields, "dtCreated", Some(&started));
-    put(
-        &mut fields,
-        "dtLastModified",
-        Some(completed.as_deref().unwrap_or(&started)),
-    );
-    put(&mut fields, "createdBy", Some(OUTBILL));
-    put(&mut fields, "lastModifiedBy", Some(OUTBILL));
-    put(&mut fields, "entityType", Some(&run.entity_type));
-    put(&mut fields, "entityId", Some(&run.entity_id));
-    put(&mut fields, "dtStarted", Some(&started));
-    put(&mut fields, "dtCompleted", completed.as_deref());
-    put(&mut fields, "status", Some(run.status.name()));
-    put(&mut fields, "destination", Some(run.destination.name()));
-    put(&mut fields, "destinationId", run.destination_id.as_deref());
-    put(&mut fields, "error", run.error.as_deref());
-    put(&mut fields, "externalId", run.external_id.as_deref());
-    let replayed_from = run.replayed_from.as_ref().map(RunId::as_str);
-    fields.insert("replayedFromIntegrationRunId".to_owned(), Value::from(replayed_from));
-    Value::Object(fields)
+    let started = run.started.to_string();
+    let completed = run.completed.map(|instant| instant.to_string());
+    Object::default()
+        .with("id", run.id.as_str())
+        .with("version", run.version)
+        .with("dtCreated", started.as_str())
+        .with("dtLastModified", completed.as_deref().unwrap_or(&started))
+        .with("createdBy", OUTBILL)
+        .with("lastModifiedBy", OUTBILL)
+        .with("entityType", run.entity_type.as_str())
+        .with("entityId", run.entity_id.as_str())
+        .with("dtStarted", started.as_str())
+        .maybe("dtCompleted", completed.as_deref())
+        .with("status", run.status.name())
+        .with("destination", run.destination.name())
+        .maybe("destinationId", run.destination_id.as_deref())
+        .maybe("error", run.error.as_deref())
+        .maybe("externalId", run.external_id.as_deref())
+        .with(
+            "replayedFromIntegrationRunId",
+            run.replayed_from.as_ref().map(RunId::as_str),
+        )
+        .done()
 }

@@ -1,10 +1,13 @@
 //! `integrationconfigs/{id}/thaw`: an operator lets a configuration of a restored table claim again.
 
 use axum::{Json, extract::Path};
-use outbill::stories::reconcile::{self, ReconcileError};
+use outbill::{
+    effects::access::Permission,
+    stories::reconcile::{self, ReconcileError},
+};
 use serde_json::{Value, json};
 
-use crate::{body::Body, call::Call, configurations, error::ApiError, pending};
+use crate::{body::Body, by_hand, call::Call, configurations, error::ApiError, show};
 
 /// `{"reason"}`: whoever says so knows what AWS was sent since the copy, or takes the risk that some of it is billed twice.
 pub(crate) async fn thaw(
@@ -12,7 +15,8 @@ pub(crate) async fn thaw(
     Path((_, id)): Path<(String, String)>,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
-    let by = pending::decided(&call, body)?;
+    call.needs(Permission::MarketplaceUsageCreate)?;
+    let by = by_hand::read(&call, body)?;
     let configuration = configurations::stored(&call, &id).await?.id;
     let thawed = reconcile::thaw(&call.outbill, &call.organization, &configuration, Some(&by), call.now).await;
     let doubted = thawed
@@ -29,6 +33,6 @@ pub(crate) async fn thaw(
     Ok(Json(json!({
         "integrationConfigId": configuration,
         "thawed": {"by": by.by, "at": by.at, "reason": by.reason},
-        "entriesInDoubt": doubted.iter().map(pending::entry_id).collect::<Vec<String>>(),
+        "entriesInDoubt": doubted.iter().map(show::entry_id).collect::<Vec<String>>(),
     })))
 }

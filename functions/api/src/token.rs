@@ -9,7 +9,7 @@ use axum::{
     extract::{FromRequestParts, State},
     http::{
         HeaderMap,
-        header::{AUTHORIZATION, CONTENT_TYPE},
+        header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName},
         request::Parts,
     },
 };
@@ -25,23 +25,28 @@ use crate::{
     error::ApiError,
 };
 
-const FORM: &str = "application/x-www-form-urlencoded";
+//= RFC 6749, section 5.1
+//# The authorization server MUST include the HTTP "Cache-Control" response header field with a value of "no-store"
+const NOT_KEPT: &str = "no-store";
+
+/// The content type of a form.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 pub(crate) async fn issue(
     State(app): State<App>,
     Address(address): Address,
     headers: HeaderMap,
     Raw(body): Raw,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<([(HeaderName, &'static str); 1], Json<Value>), ApiError> {
     let now = (app.clock)();
     if let Some(seconds) = app.outbill.attempts.wait_seconds(&address, now) {
         return Err(too_many(seconds));
     }
     let error = match exchange(&app.outbill, &headers, &body, now).await {
         Ok(token) => {
-            return Ok(Json(
-                json!({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS, "scope": null}),
-            ));
+            let answer =
+                json!({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS, "scope": null});
+            return Ok(([(CACHE_CONTROL, NOT_KEPT)], Json(answer)));
         }
         Err(error) => error,
     };

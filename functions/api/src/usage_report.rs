@@ -5,7 +5,6 @@ use jiff::civil::Date;
 use outbill::{
     effects::{
         access::Permission,
-        table::Page,
         usage::{BillUsage, UsageFilter},
     },
     values::{
@@ -32,10 +31,7 @@ pub(crate) async fn list(call: Call, query: Query) -> Result<Json<Value>, ApiErr
     let found = match query.text("externalSystem").is_none_or(own) {
         true => call.outbill.usage.page(&call.organization, &filter, &request).await?,
         // Nothing is reported to another marketplace.
-        false => Page {
-            items: Vec::new(),
-            next: None,
-        },
+        false => page::empty(),
     };
     Ok(Json(page::response(&query, found, show)))
 }

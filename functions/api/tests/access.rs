@@ -203,7 +203,8 @@ async fn a_hundred_failures_in_a_minute_are_enough_wherever_they_are_counted() {
     let long = format!("{}:x", "k".repeat(5_000));
     assert_eq!(ask_from(&second, &long, Some("198.51.100.8")).await.0, 403);
     *api.clock.lock().unwrap() = now() + SignedDuration::from_secs(60);
-    assert_eq!(ask(&second, &right).await.0, 200);
+    let (status, headers, _) = ask(&second, &right).await;
+    assert_eq!((status, &headers["cache-control"]), (200, &"no-store".parse().unwrap()));
     assert_eq!(ask(&api.router, &wrong).await.0, 403);
 }
 

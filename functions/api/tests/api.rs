@@ -123,7 +123,7 @@ async fn configurations_are_created_changed_and_deleted() {
     let role = json!({"type": "AWS_INTEGRATION", "accountId": "123456789012", "roleName": "Metering"});
     let credential = api.good("POST", "integrationcredentials", role).await;
     assert!(credential["externalId"].is_string());
-    api.wait_for(&format!("CONFIG#{id}"), "b1", "r1").await;
+    api.wait_for(&of_configuration(&id), "b1", "r1").await;
     let change = with(
         configuration(),
         json!({"version": 1, "integrationCredentialsId": credential["id"], "name": null}),
@@ -138,7 +138,7 @@ async fn configurations_are_created_changed_and_deleted() {
     api.bad(400, &["version: 1", "stored version is 2"], "PUT", &path, change)
         .await;
 
-    api.wait_for(&format!("CONFIG#{id}"), "b1", "r2").await;
+    api.wait_for(&of_configuration(&id), "b1", "r2").await;
     let configuration_id = outbill::values::ids::ConfigurationId::new(&*id).unwrap();
     assert!(
         api.world
@@ -278,7 +278,7 @@ async fn mappings_are_created_found_changed_and_deleted() {
         "m3terEntity": "account", "m3terId": "a1", "externalSystem": "aws", "externalTable": "Customer",
         "externalId": "123456789012"
     });
-    api.wait_for("MAPPING#Account#a1", "b1", "r1").await;
+    api.wait_for(&of_account("a1"), "b1", "r1").await;
     let made = api.good("POST", "externalmappings", account.clone()).await;
     assert_eq!(
         (&made["m3terEntity"], &made["externalSystem"]),

@@ -38,6 +38,11 @@ async fn each_call_needs_its_own_permission_and_no_other() {
             format!("{marketplace}/pending/{key}/unblock"),
             MarketplaceUsageCreate,
         ),
+        (
+            "POST",
+            "integrationconfigs/none/thaw".to_owned(),
+            MarketplaceUsageCreate,
+        ),
         ("POST", "integrationruns/none/replay".to_owned(), MarketplaceUsageCreate),
         ("POST", "externalmappings/import".to_owned(), ConfigCreate),
     ];

@@ -237,9 +237,17 @@ async fn a_bill_is_put_on_the_queue() {
     check(json!({"billId": "b1"}), json!({"orgId": ORGANIZATION, "billId": "b1"})).await;
     let event = json!({"eventData": {"newDto": with(bill.clone(), json!({"orgId": ORGANIZATION}))}});
     let event = json!({"eventName": "billing.bill.updated", "m3terEvent": event});
-    check(with(event.clone(), json!({"replay": true, "flush": true})), event).await;
+    check(
+        with(event.clone(), json!({"replay": true, "flush": true, "account": null})),
+        event.clone(),
+    )
+    .await;
+    let full = with(event.clone(), json!({"account": account}));
+    check(full.clone(), full).await;
 
     let bad = async |body: Value, hint: &str| api.bad(400, &[hint], "POST", "bills", body).await;
+    bad(with(event.clone(), json!({"account": "a1"})), "account: give an object").await;
+    bad(with(event, json!({"account": {}})), "account").await;
     bad(json!({"bill": bill, "replay": true}), "replay").await;
     bad(
         json!({"orgId": ORGANIZATION, "integrationRunId": "r1", "replay": true}),

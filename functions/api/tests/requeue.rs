@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use common::*;
-use outbill::{Outbill, effects::queue::BillQueue};
+use outbill::{
+    Outbill,
+    effects::{queue::BillQueue, waiting::Awaited},
+};
 use serde_json::{Value, json};
 
 /// A queue that takes so many more batches, and what it took.
@@ -89,8 +92,7 @@ async fn a_repeat_goes_on_where_the_call_before_it_ended() {
     let enable = format!("integrationconfigs/{id}/enable");
     let names = |from: usize, to: usize| -> Vec<String> { (from..to).map(|number| format!("r{number:03}")).collect() };
     for (number, run) in names(0, 250).iter().enumerate() {
-        api.wait_for(&format!("CONFIG#{id}"), &format!("b{number:03}"), run)
-            .await;
+        api.wait_for(&of_configuration(id), &format!("b{number:03}"), run).await;
     }
     // Ten messages a batch.
     takes(&batches, 15);
@@ -108,7 +110,7 @@ async fn a_repeat_goes_on_where_the_call_before_it_ended() {
 }
 
 /// A change is stored and the queue fails; its repeat is refused with `status`, and queues what waits.
-async fn check(api: &Api, batches: &Shared, what: &str, status: u16, (method, path, body): (&str, &str, Value)) {
+async fn check(api: &Api, batches: &Shared, what: &Awaited, status: u16, (method, path, body): (&str, &str, Value)) {
     api.wait_for(what, "b1", "r1").await;
     takes(batches, 0);
     api.bad(502, &["try again"], method, path, body.clone()).await;
@@ -125,19 +127,19 @@ async fn a_repeat_that_is_refused_queues_what_the_first_call_could_not() {
         "m3terEntity": "account", "m3terId": "a1", "externalSystem": "aws", "externalTable": "Customer",
         "externalId": "123456789012"
     });
-    let of_account = "MAPPING#Account#a1";
+    let of_account = of_account("a1");
     let create = ("POST", "externalmappings", mapping.clone());
-    check(&api, &batches, of_account, 400, create).await;
+    check(&api, &batches, &of_account, 400, create).await;
     let listed = api.good("GET", "externalmappings", Value::Null).await;
     let path = format!("externalmappings/{}", listed["data"][0]["id"].as_str().unwrap());
     let change = with(mapping, json!({"externalId": "111111111111", "version": 1}));
-    check(&api, &batches, of_account, 400, ("PUT", path.as_str(), change)).await;
+    check(&api, &batches, &of_account, 400, ("PUT", path.as_str(), change)).await;
 
     let role = json!({"type": "AWS_INTEGRATION", "accountId": "123456789012", "roleName": "Metering"});
     let credential = api.good("POST", "integrationcredentials", role.clone()).await;
     let connected = with(configuration(), json!({"integrationCredentialsId": credential["id"]}));
     let made = api.good("POST", "integrationconfigs", connected.clone()).await;
-    let of_configuration = format!("CONFIG#{}", made["id"].as_str().unwrap());
+    let of_configuration = of_configuration(made["id"].as_str().unwrap());
     let path = format!("integrationconfigs/{}", made["id"].as_str().unwrap());
     let change = ("PUT", path.as_str(), with(connected, json!({"version": 1})));
     check(&api, &batches, &of_configuration, 400, change).await;

@@ -1,4 +1,4 @@
-//! A page of the usage report fits into one answer of Lambda's.
+//! The usage report: which bills are in it, and that a page of it fits into one answer of Lambda's.
 
 mod common;
 
@@ -9,9 +9,16 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use common::*;
 use outbill::{
     Outbill,
+    decisions::advance::{self, Advance},
     effects::{
+        ledger::Ledger,
         table::{self, Table},
         usage::Usage,
+    },
+    values::{
+        bill::{BillReference, Head},
+        ids::{AccountId, BillId, ConfigurationId},
+        manifest::Manifest,
     },
 };
 use serde_json::Value;
@@ -19,6 +26,7 @@ use serde_json::Value;
 //= https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 //# Invocation payload (request and response): 6 MB each for synchronous
 const PAYLOAD_BYTES_MAX: usize = 6_000_000;
+const REPORT: &str = "integrationdestinations/marketplace/usageReport";
 
 /// The API in front of a table that the test writes as it likes.
 async fn with_table() -> (Api, Client) {
@@ -82,6 +90,13 @@ async fn bill(client: &Client, number: usize, dimensions: usize) {
     }
 }
 
+/// The bills of a page, in a row.
+fn bills(page: &Value) -> String {
+    let bills = page["data"].as_array().unwrap().iter();
+    let bills: Vec<&str> = bills.map(|bill| bill["billId"].as_str().unwrap()).collect();
+    bills.join(" ")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_ends_before_it_is_too_large() {
     let (api, client) = with_table().await;
@@ -89,18 +104,45 @@ async fn a_page_ends_before_it_is_too_large() {
     for (number, dimensions) in [(1, 15), (2, 0), (3, 45), (4, 15), (5, 15), (6, 15), (7, 15)] {
         bill(&client, number, dimensions).await;
     }
-    let path = "integrationdestinations/marketplace/usageReport";
     let (mut pages, mut token) = (Vec::new(), String::new());
     loop {
-        let page = api.good("GET", &format!("{path}{token}"), Value::Null).await;
+        let page = api.good("GET", &format!("{REPORT}{token}"), Value::Null).await;
         assert!(page.to_string().len() < PAYLOAD_BYTES_MAX);
-        let bills = page["data"].as_array().unwrap().iter();
-        let bills: Vec<String> = bills.map(|bill| bill["billId"].as_str().unwrap().to_owned()).collect();
-        pages.push(bills.join(" "));
+        pages.push(bills(&page));
         match page["nextToken"].as_str() {
             Some(next) => token = format!("?nextToken={next}"),
             None => break,
         }
     }
     assert_eq!(pages, ["bill-7 bill-6", "bill-5 bill-4", "bill-3", "bill-2 bill-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bill_that_was_deleted_before_it_was_metered_is_reported_nowhere() {
+    let (api, client) = with_table().await;
+    let ledger = Ledger::new(Table::new(client, "usage"));
+    let account = AccountId::new("a1").unwrap();
+    let owner = ConfigurationId::new("c1").unwrap();
+    for (id, owner) in [("metered", Some(owner)), ("deleted", None)] {
+        let (organization, bill) = (organization(), BillId::new(id).unwrap());
+        let bill = BillReference { organization, bill };
+        let deleted = advance::delete(None, &bill, Head::Version(1), Some(&account), now());
+        let Advance::Changed { manifest, .. } = deleted else {
+            panic!("the deletion of {id} changed nothing")
+        };
+        let manifest = Manifest { owner, ..*manifest };
+        assert!(ledger.advance(&manifest).await.unwrap());
+    }
+    for (query, expect) in [
+        ("", "metered"),
+        ("?accountId=a1", "metered"),
+        ("?billId=metered", "metered"),
+        ("?billId=metered&accountId=a2", ""),
+        ("?billId=deleted", ""),
+        ("?billId=deleted&accountId=a1", ""),
+        ("?billId=unknown", ""),
+    ] {
+        let page = api.good("GET", &format!("{REPORT}{query}"), Value::Null).await;
+        assert_eq!(bills(&page), expect, "{query}");
+    }
 }

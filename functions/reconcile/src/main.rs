@@ -33,7 +33,8 @@ async fn main() -> Result<(), Error> {
         let time = time.unwrap_or_default().saturating_sub(TIME_LEFT);
         let work = reconcile::handle(outbill, event.payload, Timestamp::now());
         match tokio::time::timeout(time, work).await {
-            Ok(done) => done.map_err(Error::from),
+            // The runtime logs what it gets with `{:?}`, which of the SDK's errors is the whole answer: it gets words.
+            Ok(done) => done.map_err(|error| Error::from(format!("{:#}", anyhow::Error::new(error)))),
             Err(_) => {
                 tracing::info!("the time of this invocation is up; the next one goes on");
                 Ok(())

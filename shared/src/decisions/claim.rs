@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::values::amount::{AmountError, RECORD_UNITS_MAX, Units};
 use crate::values::bill::BillReference;
+use crate::values::configuration::IntegrationConfiguration;
 use crate::values::entry::{KeyState, Part};
 use crate::values::hour::{Hour, last_month_is_open, month_start};
 
@@ -31,6 +32,8 @@ pub enum Reason {
     Carry(Units),
     /// AWS refused this key for a reason that stands.
     Blocked,
+    /// AWS refused its first record, maybe for the hour's sake: the next hour's tick tries once more.
+    TriedAgain,
     /// AWS holds another quantity for one of its hours; nothing is claimed until that is settled.
     InConflict,
     /// The connection is failing.
@@ -39,6 +42,10 @@ pub enum Reason {
     Frozen,
     /// The configuration is in shadow: it counts and sends nothing.
     Shadow,
+    /// The configuration is disabled.
+    Disabled,
+    /// The configuration has no credential any more.
+    Disconnected,
     /// All of it found an hour.
     Claimed,
     /// So much found no hour yet and waits for the next.
@@ -56,6 +63,9 @@ impl std::fmt::Display for Reason {
             Reason::Blocked => f.write_str(
                 "AWS refused this buyer or dimension, and nothing more is sent there: mend the cause, then change the external mapping or the configuration, or replay the run",
             ),
+            Reason::TriedAgain => f.write_str(
+                "AWS refused the first usage of this buyer and dimension, whose agreement may have begun within that hour; the next hour is tried once more",
+            ),
             Reason::InConflict => f.write_str(
                 "AWS holds another quantity for an hour of this key; nothing is claimed until that is settled",
             ),
@@ -64,6 +74,8 @@ impl std::fmt::Display for Reason {
                 "the table was restored from a copy, and what AWS was sent since is not known yet; the units wait until CloudTrail was read or an operator thaws the configuration",
             ),
             Reason::Shadow => f.write_str("the configuration is in shadow: the units are counted, and nothing is sent"),
+            Reason::Disabled => f.write_str("the configuration is disabled; the units wait"),
+            Reason::Disconnected => f.write_str("the configuration has no credential; the units wait"),
             Reason::Claimed => f.write_str("claimed"),
             Reason::Waits(units) => write!(f, "{units} units wait for the next free hour"),
         }
@@ -79,16 +91,41 @@ pub enum ConnectionHealth {
     Frozen,
     /// The configuration only counts.
     Shadow,
+    /// The configuration is disabled.
+    Disabled,
+    /// The configuration has no credential any more.
+    Disconnected,
 }
 
 impl ConnectionHealth {
-    /// What keeps the connection from taking anything new: the first that holds, in this order.
-    pub fn of(is_frozen: bool, is_in_shadow: bool, is_failing: bool) -> ConnectionHealth {
-        match (is_frozen, is_in_shadow, is_failing) {
-            (true, _, _) => ConnectionHealth::Frozen,
-            (false, true, _) => ConnectionHealth::Shadow,
-            (false, false, true) => ConnectionHealth::Failing,
-            (false, false, false) => ConnectionHealth::Working,
+    /// What keeps the connection from taking anything new: the first that holds, in this order. Of a configuration that is gone it is known
+    /// whether it was in shadow; otherwise its units go on as they are connected.
+    pub fn of(
+        is_frozen: bool,
+        configuration: Option<&IntegrationConfiguration>,
+        was_left_in_shadow: bool,
+        is_failing: bool,
+    ) -> ConnectionHealth {
+        match configuration {
+            _ if is_frozen => ConnectionHealth::Frozen,
+            Some(configuration) if configuration.is_in_shadow() => ConnectionHealth::Shadow,
+            None if was_left_in_shadow => ConnectionHealth::Shadow,
+            Some(configuration) if !configuration.enabled => ConnectionHealth::Disabled,
+            Some(configuration) if configuration.credential.is_none() => ConnectionHealth::Disconnected,
+            Some(_) | None if is_failing => ConnectionHealth::Failing,
+            Some(_) | None => ConnectionHealth::Working,
+        }
+    }
+
+    /// Whether a buyer whom AWS refused in one hour may be tried in an earlier one. AWS has just answered, so a connection that failed before
+    /// works by now.
+    pub fn tries_again(self) -> bool {
+        match self {
+            ConnectionHealth::Working | ConnectionHealth::Failing => true,
+            ConnectionHealth::Frozen
+            | ConnectionHealth::Shadow
+            | ConnectionHealth::Disabled
+            | ConnectionHealth::Disconnected => false,
         }
     }
 }
@@ -201,14 +238,28 @@ pub fn plan(
     })
 }
 
+/// The key as the tick looks at it: AWS refused its first record, for an hour that is over, and may take the next one.
+pub fn tried_again(state: KeyState, now: Timestamp) -> KeyState {
+    match state.lifts_after {
+        Some(hour) if Hour::containing(now) > hour => KeyState {
+            blocked: None,
+            lifts_after: None,
+            ..state
+        },
+        Some(_) | None => state,
+    }
+}
+
 /// Why nothing of a key's `delta` is claimed, whatever the hour; none: it takes the next free one.
 pub fn hindrance(state: &KeyState, delta: Units, connection: ConnectionHealth) -> Option<Reason> {
     if delta == 0 {
         Some(Reason::Even)
     } else if delta < 0 {
         Some(Reason::Carry(delta.saturating_neg()))
-    } else if state.blocked.is_some() {
+    } else if state.is_stopped() {
         Some(Reason::Blocked)
+    } else if state.blocked.is_some() {
+        Some(Reason::TriedAgain)
     } else if state.conflicts > 0 {
         Some(Reason::InConflict)
     } else {
@@ -216,6 +267,8 @@ pub fn hindrance(state: &KeyState, delta: Units, connection: ConnectionHealth) -
             ConnectionHealth::Failing => Some(Reason::ConnectionFailing),
             ConnectionHealth::Frozen => Some(Reason::Frozen),
             ConnectionHealth::Shadow => Some(Reason::Shadow),
+            ConnectionHealth::Disabled => Some(Reason::Disabled),
+            ConnectionHealth::Disconnected => Some(Reason::Disconnected),
             ConnectionHealth::Working => None,
         }
     }

@@ -4,6 +4,7 @@ use super::*;
 
 use crate::values::entry::{Connection, Origin};
 use crate::values::ids::{BillId, ConfigurationId, CredentialId, OrganizationId, RunId};
+use crate::values::samples;
 use crate::values::usage_key::{Buyer, Customer, UsageKey};
 use proptest::prelude::*;
 
@@ -232,12 +233,59 @@ fn a_reason_is_told_in_words() {
     check(Reason::Even, "already has what the bills owe");
     check(Reason::Carry(7), "AWS has 7 units more than the bills owe now");
     check(Reason::Blocked, "mend the cause, then change the external mapping");
+    check(Reason::TriedAgain, "the next hour is tried once more");
     check(Reason::InConflict, "another quantity for an hour of this key");
     check(Reason::ConnectionFailing, "the connection to AWS is failing");
     check(Reason::Frozen, "the table was restored from a copy");
     check(Reason::Shadow, "counted, and nothing is sent");
+    check(Reason::Disabled, "the configuration is disabled");
+    check(Reason::Disconnected, "has no credential");
     check(Reason::Claimed, "claimed");
     check(Reason::Waits(7), "7 units wait for the next free hour");
+}
+
+#[test]
+fn what_keeps_a_connection_from_anything_new_is_told_in_one_order() {
+    let check = |frozen: bool, configuration: Option<(bool, bool, bool)>, failing: bool, expect: ConnectionHealth| {
+        let configuration = configuration.map(|(shadow, enabled, connected)| {
+            let mut configuration = samples::integration(enabled, connected.then_some("k"));
+            configuration
+                .config_data
+                .insert("marketplaceShadow".to_owned(), shadow.into());
+            configuration
+        });
+        let gone = configuration.is_none();
+        let health = |left: bool| ConnectionHealth::of(frozen, configuration.as_ref(), left, failing);
+        assert_eq!(health(false), expect, "{frozen} {configuration:?} {failing}");
+        let left = if gone && !frozen {
+            ConnectionHealth::Shadow
+        } else {
+            expect
+        };
+        assert_eq!(
+            health(true),
+            left,
+            "left in shadow: {frozen} {configuration:?} {failing}"
+        );
+        let tries = matches!(expect, ConnectionHealth::Working | ConnectionHealth::Failing);
+        assert_eq!(expect.tries_again(), tries, "{expect:?}");
+    };
+    for failing in [false, true] {
+        check(true, None, failing, ConnectionHealth::Frozen);
+        check(true, Some((true, false, false)), failing, ConnectionHealth::Frozen);
+        check(false, Some((true, false, false)), failing, ConnectionHealth::Shadow);
+        check(false, Some((false, false, false)), failing, ConnectionHealth::Disabled);
+        check(
+            false,
+            Some((false, true, false)),
+            failing,
+            ConnectionHealth::Disconnected,
+        );
+    }
+    check(false, Some((false, true, true)), true, ConnectionHealth::Failing);
+    check(false, Some((false, true, true)), false, ConnectionHealth::Working);
+    check(false, None, true, ConnectionHealth::Failing);
+    check(false, None, false, ConnectionHealth::Working);
 }
 
 #[test]
@@ -257,8 +305,19 @@ fn what_hinders_a_claim_is_named_in_one_order() {
     check(1, false, 0, failing, Some(Reason::ConnectionFailing));
     check(1, false, 0, ConnectionHealth::Frozen, Some(Reason::Frozen));
     check(1, false, 0, ConnectionHealth::Shadow, Some(Reason::Shadow));
+    check(1, false, 0, ConnectionHealth::Disabled, Some(Reason::Disabled));
+    check(1, false, 0, ConnectionHealth::Disconnected, Some(Reason::Disconnected));
     check(1, false, 1, failing, Some(Reason::InConflict));
     check(1, true, 1, failing, Some(Reason::Blocked));
+    let mut refused = state(0, 0, &[], &[]);
+    refused.blocked = Some("refused".into());
+    refused.lifts_after = Some("2025-07-10T10".parse().unwrap());
+    assert_eq!(hindrance(&refused, 1, failing), Some(Reason::TriedAgain));
+    let at = |now: &str| tried_again(refused.clone(), now.parse().unwrap());
+    assert_eq!(at("2025-07-10T10:59:59Z"), refused);
+    let lifted = at("2025-07-10T11:00:00Z");
+    assert_eq!(hindrance(&lifted, 1, working), None);
+    assert_eq!((lifted.blocked, lifted.lifts_after), (None, None));
     check(0, true, 1, failing, Some(Reason::Even));
     check(-1, true, 1, failing, Some(Reason::Carry(1)));
     check(-7, false, 0, working, Some(Reason::Carry(7)));

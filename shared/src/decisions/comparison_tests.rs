@@ -68,6 +68,7 @@ pub(in crate::decisions) fn entry(state: EntryState, quantity: Units) -> Entry {
 
 pub(in crate::decisions) fn seen(quantity: Units) -> Observation {
     Observation {
+        other_key: None,
         key: key(),
         product_code: Some("p".into()),
         hour: "2025-06-10T10".parse().unwrap(),

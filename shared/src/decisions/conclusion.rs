@@ -50,6 +50,8 @@ pub struct EntryOutcome {
     pub connection: Option<ConnectionRefusal>,
     /// Why the key takes nothing more, where this entry's answer blocked it.
     pub blocked: Option<String>,
+    /// Whether the next hour's tick lifts that block.
+    pub tried_again: bool,
     pub reason: Option<String>,
 }
 
@@ -149,12 +151,12 @@ pub fn conclude(outcome: &Outcome) -> Conclusion {
             error: Some(outcome.to_string()),
             ..quiet(RunStatus::Disabled)
         },
-        Outcome::Refused(refusal @ Refusal::NoCredential) => failure(
-            RunStatus::AuthFailed,
-            IntegrationEvent::Authentication,
-            outcome.to_string(),
-            refusal.to_string(),
-        ),
+        // A configuration is made before it is connected: what comes in between is no failure of it, and waits.
+        Outcome::Refused(Refusal::NoCredential) => Conclusion {
+            error: Some(outcome.to_string()),
+            event: Some(IntegrationEvent::Authentication),
+            ..quiet(RunStatus::AuthFailed)
+        },
         Outcome::Refused(
             Refusal::NotAmongAccounts | Refusal::RestrictedAccount | Refusal::NotApproved | Refusal::FilteredOut,
         )
@@ -232,6 +234,14 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
             .iter()
             .map(|(key, entry)| format!("{} {}", key.dimension, entry.state))
             .collect();
+        if failures.iter().all(|(_, entry)| entry.tried_again) {
+            return Conclusion {
+                status: RunStatus::AwaitingRetry,
+                error: Some(format!("{}. The units are kept", error.join("; "))),
+                event: None,
+                tally: Tally::Unchanged,
+            };
+        }
         let way_out = match entries().any(|(_, entry)| entry.blocked.is_some()) {
             true => {
                 ". The units are kept and nothing more is sent there: mend the cause, then change the external mapping or the configuration, or replay the run"
@@ -247,9 +257,12 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
     }
     let hindered = |reason: Reason| match reason {
         Reason::Blocked | Reason::InConflict => true,
-        Reason::ConnectionFailing
+        Reason::TriedAgain
+        | Reason::ConnectionFailing
         | Reason::Frozen
         | Reason::Shadow
+        | Reason::Disabled
+        | Reason::Disconnected
         | Reason::Even
         | Reason::Carry(_)
         | Reason::Claimed
@@ -265,13 +278,23 @@ fn metered(keys: &[KeyOutcome]) -> Conclusion {
         };
     }
     let pending = entries().any(|(_, entry)| entry.state == EntryState::Pending);
-    let stands = |key: &&KeyOutcome| matches!(key.claim, Reason::ConnectionFailing | Reason::Frozen);
+    let stands = |key: &&KeyOutcome| {
+        let kept = [
+            Reason::TriedAgain,
+            Reason::ConnectionFailing,
+            Reason::Frozen,
+            Reason::Disabled,
+            Reason::Disconnected,
+        ];
+        kept.contains(&key.claim)
+    };
     let standing = keys.iter().find(stands);
     if pending || standing.is_some() {
-        let frozen = standing.filter(|key| key.claim == Reason::Frozen);
+        // What a failing connection says is AWS's, and with the entry that met it.
+        let kept = standing.filter(|key| key.claim != Reason::ConnectionFailing);
         let error = entries()
             .find_map(|(_, entry)| entry.reason.clone())
-            .or_else(|| frozen.map(|key| format!("{}: {}", key.dimension, key.claim)));
+            .or_else(|| kept.map(|key| format!("{}: {}", key.dimension, key.claim)));
         return Conclusion {
             status: RunStatus::AwaitingRetry,
             error,

@@ -14,6 +14,7 @@ fn entry(quantity: i64, state: EntryState) -> EntryOutcome {
         state,
         connection: None,
         blocked: None,
+        tried_again: false,
         reason: None,
     }
 }
@@ -119,7 +120,7 @@ fn what_a_configuration_does_not_want_is_complete_and_what_it_cannot_send_is_not
         Refusal::NoCredential,
         RunStatus::AuthFailed,
         Some(IntegrationEvent::Authentication),
-        failure_of(&Refusal::NoCredential.to_string()),
+        Tally::Unchanged,
         true,
     );
     for refusal in [
@@ -210,12 +211,19 @@ fn keys_that_fare_well_complete_the_run_or_wait() {
         Tally::Unchanged,
         None,
     );
-    check_keys(
-        vec![key("prod-users", Reason::Frozen, &[])],
-        RunStatus::AwaitingRetry,
-        Tally::Unchanged,
-        Some(&format!("prod-users: {}", Reason::Frozen)),
-    );
+    for kept in [
+        Reason::TriedAgain,
+        Reason::Frozen,
+        Reason::Disabled,
+        Reason::Disconnected,
+    ] {
+        check_keys(
+            vec![key("prod-users", kept, &[])],
+            RunStatus::AwaitingRetry,
+            Tally::Unchanged,
+            Some(&format!("prod-users: {kept}")),
+        );
+    }
     check_keys(
         vec![key("prod-users", Reason::Shadow, &[])],
         RunStatus::Complete,

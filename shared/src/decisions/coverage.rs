@@ -4,8 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-const EVENT_SOURCE: &str = "metering-marketplace.amazonaws.com";
-const EVENT_NAME: &str = "BatchMeterUsage";
+use crate::values::trail::{EVENT_NAME, EVENT_SOURCE};
 
 /// What the store says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

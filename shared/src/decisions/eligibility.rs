@@ -80,36 +80,16 @@ pub fn account_refused(marketplace: &MarketplaceConfiguration, account: &Account
 /// Whether `accountFilter` admits the account; without a filter every account is.
 pub fn filtered_out(marketplace: &MarketplaceConfiguration, account: Option<&Account>) -> Option<Refusal> {
     let filter = marketplace.account_filter.as_ref()?;
-    let admitted = account.is_some_and(|account| filter.admits(&serde_json::Value::Object(account.json.clone())));
+    let admitted = account.is_some_and(|account| filter.admits_fields(&account.json));
     (!admitted).then_some(Refusal::FilteredOut)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value, json};
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::values::configuration::{Audit, BILL, DestinationKind};
-    use crate::values::ids::CredentialId;
     use crate::values::samples;
-
-    fn integration(enabled: bool, credential: Option<&str>) -> IntegrationConfiguration {
-        IntegrationConfiguration {
-            id: samples::configuration(),
-            organization: samples::organization(),
-            version: 1,
-            name: None,
-            entity_type: BILL.to_owned(),
-            entity_id: None,
-            destination: DestinationKind::Aws,
-            destination_id: None,
-            config_data: Map::new(),
-            credential: credential.map(|id| CredentialId::new(id).unwrap()),
-            enabled,
-            audit: Audit::new(jiff::Timestamp::UNIX_EPOCH, "key"),
-            failures: std::collections::BTreeSet::new(),
-        }
-    }
 
     #[test]
     fn the_first_switch_that_keeps_a_bill_back_is_the_reason() {
@@ -124,7 +104,7 @@ mod tests {
                 ..samples::bill(Vec::new())
             };
             let found = refusal(
-                &integration(enabled, credential),
+                &samples::integration(enabled, credential),
                 &samples::marketplace(settings),
                 &bill,
             );

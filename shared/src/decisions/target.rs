@@ -9,13 +9,9 @@ use super::validation::{Culprit, EntityReference, Invalid};
 use crate::values::dimension::MarketplaceDimension;
 use crate::values::ids::{AccountId, ConfigurationId};
 use crate::values::manifest::Source;
-use crate::values::mapping::ExternalMapping;
+use crate::values::mapping::{AGGREGATION, AWS, COMPOUND_AGGREGATION, CUSTOMER, ExternalMapping, LICENSE, PRODUCT};
 use crate::values::marketplace_configuration::{MappingScope, MarketplaceConfiguration};
 use crate::values::usage_key::{Buyer, Customer, UsageKey, is_aws_account_id};
-
-const SYSTEM: &str = "AWS";
-const LICENSE_TABLE: &str = "License";
-const CUSTOMER_TABLE: &str = "Customer";
 
 /// Where one source goes, and with how much money.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +42,8 @@ pub fn entities(source: &Source) -> Vec<EntityReference> {
         id: id.to_owned(),
     };
     match source.as_str().split_once(':') {
-        Some(("product", id)) => vec![named("Product", id)],
-        Some(("aggregation", id)) => vec![named("Aggregation", id), named("CompoundAggregation", id)],
+        Some(("product", id)) => vec![named(PRODUCT, id)],
+        Some(("aggregation", id)) => vec![named(AGGREGATION, id), named(COMPOUND_AGGREGATION, id)],
         Some(_) | None => Vec::new(),
     }
 }
@@ -94,10 +90,26 @@ pub fn targets(
             (Err(culprit), _) => culprits.push(culprit),
         }
     }
+    culprits.extend(shared_license(account, &targets));
     match Invalid::of(culprits) {
         None => Ok(targets),
         Some(invalid) => Err(invalid),
     }
+}
+
+/// Two products that are metered on one dimension under one licence: it is of one of them, and the other's money would go there as well.
+fn shared_license(account: &AccountId, targets: &BTreeMap<Source, Target>) -> Option<Culprit> {
+    let mut firsts: BTreeMap<&UsageKey, (&Source, &Target)> = BTreeMap::new();
+    let mut with_money = targets.iter().filter(|(_, target)| !target.money.is_zero());
+    with_money.find_map(|(source, target)| {
+        let (first_source, first) = *firsts.entry(&target.key).or_insert((source, target));
+        (first.product_code != target.product_code).then(|| Culprit::SharedLicense {
+            dimension: target.key.dimension.clone(),
+            products: Box::new([first.product_code.clone(), target.product_code.clone()]),
+            sources: Box::new([first_source.clone(), source.clone()]),
+            account: EntityReference::account(account),
+        })
+    })
 }
 
 /// A buyer before the product is known.
@@ -135,7 +147,7 @@ impl Lookup<'_> {
     fn usable(&self, entity: &EntityReference, admits: impl Fn(&ExternalMapping) -> bool) -> Vec<&ExternalMapping> {
         let candidates = || {
             let all = self.mappings.get(entity).into_iter().flatten();
-            all.filter(|mapping| mapping.external_system.eq_ignore_ascii_case(SYSTEM))
+            all.filter(|mapping| mapping.external_system.eq_ignore_ascii_case(AWS))
                 .filter(|mapping| admits(mapping))
         };
         let linked: Vec<_> = candidates()
@@ -156,8 +168,8 @@ impl Lookup<'_> {
 
     fn buyer(&self, account: &AccountId) -> Result<BuyerMapping, Culprit> {
         let entity = EntityReference::account(account);
-        let customer = self.in_table(&entity, CUSTOMER_TABLE);
-        match (self.in_table(&entity, LICENSE_TABLE), customer) {
+        let customer = self.in_table(&entity, CUSTOMER);
+        match (self.in_table(&entity, LICENSE), customer) {
             (Some(license_arn), Some(account_id)) if is_aws_account_id(account_id) => Ok(BuyerMapping::License {
                 license_arn: license_arn.to_owned(),
                 account_id: account_id.to_owned(),

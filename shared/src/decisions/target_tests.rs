@@ -283,6 +283,36 @@ fn a_target_is_the_buyer_the_dimension_and_the_money() {
 }
 
 #[test]
+fn one_licence_takes_no_second_products_money() {
+    let [a, b] = ["A", "B"].map(|id| entity("Product", id));
+    let check = |license: bool, of_b: &'static str, money: &str, expect: bool| {
+        let totals = totals(&[
+            (Source::product("A"), total("1.01", Place::Mapped(a.clone()))),
+            (Source::product("B"), total(money, Place::Mapped(b.clone()))),
+        ]);
+        let buyer: &[Given] = &[("AWS", "Customer", "111122223333", None), ("AWS", "License", ARN, None)];
+        let given = mappings(&[
+            (account(), if license { buyer } else { &buyer[..1] }),
+            (a.clone(), &[("AWS", "Dimension", "prod-users", None)]),
+            (b.clone(), &[("AWS", "Dimension", of_b, None)]),
+        ]);
+        let found = find(&totals, &given, &[])
+            .map(|_| ())
+            .map_err(|invalid| invalid.to_string());
+        let refused = found
+            .as_ref()
+            .is_err_and(|text| text.contains("products prod and rest"));
+        assert_eq!(refused, expect, "{license} {of_b} {money}: {found:?}");
+        assert_eq!(found.is_err(), expect);
+    };
+    check(true, "rest-users", "1.03", true);
+    check(true, "rest-users", "0", false);
+    check(true, "prod-users", "1.03", false);
+    check(true, "rest-seats", "1.03", false);
+    check(false, "rest-users", "1.03", false);
+}
+
+#[test]
 fn everything_that_is_wrong_is_named_at_once() {
     let [a, b] = ["A", "B"].map(|id| entity("Product", id));
     let currency = Culprit::Currency {

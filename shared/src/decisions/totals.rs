@@ -9,6 +9,7 @@ use crate::values::amount;
 use crate::values::bill::{Aggregation, Bill, LineItem};
 use crate::values::dimension::MarketplaceDimension;
 use crate::values::manifest::Source;
+use crate::values::mapping::{AGGREGATION, COMPOUND_AGGREGATION, PRODUCT};
 use crate::values::marketplace_configuration::{MarketplaceConfiguration, Split};
 
 /// Where a source's dimension is written.
@@ -105,15 +106,15 @@ fn place(line: &LineItem, split: &Split) -> Option<(Source, Place)> {
             (
                 Source::product(id),
                 Place::Mapped(EntityReference {
-                    entity: "Product",
+                    entity: PRODUCT,
                     id: id.clone(),
                 }),
             )
         }),
         Split::PerAggregation => line.aggregation.as_ref().map(|aggregation| {
             let (entity, id) = match aggregation {
-                Aggregation::Simple(id) => ("Aggregation", id),
-                Aggregation::Compound(id) => ("CompoundAggregation", id),
+                Aggregation::Simple(id) => (AGGREGATION, id),
+                Aggregation::Compound(id) => (COMPOUND_AGGREGATION, id),
             };
             (
                 Source::aggregation(id),

@@ -8,6 +8,7 @@ use crate::values::amount::{AmountError, Units};
 use crate::values::bill::BillError;
 use crate::values::ids::{AccountId, ConfigurationId, OrganizationId};
 use crate::values::manifest::Source;
+use crate::values::mapping::{ACCOUNT, AWS_ENTITIES};
 use crate::values::usage_key::UsageKey;
 
 /// Culprits named in one message; the rest are counted.
@@ -24,14 +25,18 @@ pub struct EntityReference {
 impl EntityReference {
     pub fn account(id: &AccountId) -> EntityReference {
         EntityReference {
-            entity: "Account",
+            entity: ACCOUNT,
             id: id.as_str().to_owned(),
         }
     }
 
-    /// Under this name runs wait for the entity's mapping.
-    pub fn waiting_name(&self) -> String {
-        format!("MAPPING#{}#{}", self.entity, self.id)
+    /// By the names that a mapping has, in their one spelling. None: nothing that is sent to AWS is looked up by such an entity.
+    pub fn of_mapping(entity: &str, id: &str) -> Option<EntityReference> {
+        let entity = AWS_ENTITIES.iter().find(|known| **known == entity)?;
+        Some(EntityReference {
+            entity,
+            id: id.to_owned(),
+        })
     }
 }
 
@@ -79,8 +84,17 @@ pub enum Culprit {
     Configuration(String),
     #[error("accountFilter needs account {account}, which could not be had: {reason}")]
     Account { account: AccountId, reason: String },
-    #[error("the bill belongs to configuration {owner}; two configurations of one destination would charge it twice")]
+    #[error(
+        "the bill belongs to configuration {owner}; two configurations of one destination would charge it twice. Take the account out of one of them, and the bill is sent by itself"
+    )]
     OwnedByConfiguration { owner: ConfigurationId },
+    #[error("products {} would both be metered on dimension {dimension} under the account's one licence, which is of one product; correct the product's mapping, or give each product an account of its own with its own licence", products.join(" and "))]
+    SharedLicense {
+        dimension: String,
+        products: Box<[String; 2]>,
+        sources: Box<[Source; 2]>,
+        account: EntityReference,
+    },
     #[error("dimension {dimension} of buyer {buyer} is metered by organization {owner}; two organizations on one buyer and dimension cannot be told apart at AWS",
         dimension = key.dimension, buyer = key.buyer.customer())]
     OwnedByOrganization { key: Box<UsageKey>, owner: OrganizationId },
@@ -142,7 +156,9 @@ impl Invalid {
     /// The entities whose mapping, once made or mended, lets the bill pass.
     pub fn waits_for(&self) -> impl Iterator<Item = &EntityReference> {
         self.culprits.iter().filter_map(|culprit| match culprit {
-            Culprit::MissingMapping(entity) | Culprit::BadMapping { entity, .. } => Some(entity),
+            Culprit::MissingMapping(entity)
+            | Culprit::BadMapping { entity, .. }
+            | Culprit::SharedLicense { account: entity, .. } => Some(entity),
             Culprit::Unreadable(_)
             | Culprit::Currency { .. }
             | Culprit::NoDefaultDimension { .. }
@@ -155,11 +171,12 @@ impl Invalid {
         })
     }
 
-    /// The sources that AWS holds units of under another key.
+    /// The sources that cannot go where their mapping says: AWS holds units of them under another key, or the licence there is of one product.
     pub fn held(&self) -> impl Iterator<Item = &Source> {
-        self.culprits.iter().filter_map(|culprit| match culprit {
-            Culprit::Held { source_of_units, .. } => Some(source_of_units),
-            _ => None,
+        self.culprits.iter().flat_map(|culprit| match culprit {
+            Culprit::Held { source_of_units, .. } => std::slice::from_ref(source_of_units),
+            Culprit::SharedLicense { sources, .. } => sources.as_slice(),
+            _ => &[],
         })
     }
 
@@ -195,7 +212,7 @@ impl Invalid {
     pub fn lacks_account_mapping(&self) -> bool {
         self.culprits
             .iter()
-            .any(|culprit| matches!(culprit, Culprit::MissingMapping(entity) if entity.entity == "Account"))
+            .any(|culprit| matches!(culprit, Culprit::MissingMapping(entity) if entity.entity == ACCOUNT))
     }
 }
 

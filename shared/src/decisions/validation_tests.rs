@@ -63,11 +63,12 @@ fn invalid(culprits: &[Culprit]) -> Invalid {
 }
 
 #[test]
-fn an_entity_is_named_for_people_and_for_runs_that_wait() {
+fn an_entity_is_named_for_people_and_found_by_its_names() {
     let account = EntityReference::account(&samples::account());
     assert_eq!(account, entity("Account", "account"));
     assert_eq!(account.to_string(), "Account account");
-    assert_eq!(account.waiting_name(), "MAPPING#Account#account");
+    assert_eq!(EntityReference::of_mapping("Account", "account"), Some(account));
+    assert_eq!(EntityReference::of_mapping("Plan", "account"), None);
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn every_culprit_says_what_is_wrong_and_the_way_out() {
             owner: samples::configuration(),
         },
         "belongs to configuration configuration",
-        "would charge it twice",
+        "Take the account out of one of them",
     );
     check(
         Culprit::OwnedByOrganization {
@@ -118,6 +119,16 @@ fn every_culprit_says_what_is_wrong_and_the_way_out() {
         },
         "dimension users of buyer 111122223333 is metered by organization org",
         "cannot be told apart",
+    );
+    check(
+        Culprit::SharedLicense {
+            dimension: "users".to_owned(),
+            products: Box::new(["prod", "rest"].map(str::to_owned)),
+            sources: Box::new(["A", "B"].map(Source::product)),
+            account: entity("Account", "a"),
+        },
+        "products prod and rest would both be metered on dimension users",
+        "an account of its own",
     );
     check(
         held(101),

@@ -56,7 +56,8 @@ pub enum KeyEffect {
     Nothing,
     /// Take the entry's quantity out of `committed`: AWS surely does not hold it.
     Release,
-    /// Release; if AWS ever accepted this key, claim once in the latest free usable hour before the entry's, else block.
+    /// Release; if AWS ever accepted this key, claim once in the latest free usable hour before the entry's, else block. The block of a key that
+    /// AWS never refused before is lifted by the next hour's tick: a new buyer's agreement may have begun within the hour.
     ReleaseThenEarlierHour,
     /// Release, and claim nothing until the mapping changes or an operator unblocks the key.
     ReleaseAndBlock,
@@ -135,28 +136,31 @@ pub fn transition(entry: &Entry, answer: &Answer) -> Option<Transition> {
             effect: KeyEffect::OpenConflict,
             reason: Some("AWS says DuplicateRecord: it holds another quantity for this hour".to_owned()),
         }),
-        Answer::CustomerNotSubscribed => {
-            let effect = match entry.attempt {
-                Attempt::Ordinary => KeyEffect::ReleaseThenEarlierHour,
-                Attempt::EarlierHour => KeyEffect::ReleaseAndBlock,
-            };
-            Some(refused(
-                effect,
-                "AWS says CustomerNotSubscribed: the buyer has no active agreement".to_owned(),
-            ))
-        }
+        Answer::CustomerNotSubscribed => Some(refused(
+            outside_agreement(entry),
+            "AWS says CustomerNotSubscribed: the buyer has no active agreement".to_owned(),
+        )),
         Answer::BadRecord { kind, message } => {
             let effect = match kind {
                 BadRecord::Timestamp => KeyEffect::Release,
-                BadRecord::Dimension | BadRecord::Customer | BadRecord::License | BadRecord::Tag => {
-                    KeyEffect::ReleaseAndBlock
-                }
+                // AWS says the same of a licence that it does not know and of usage outside its activation period.
+                BadRecord::License => outside_agreement(entry),
+                BadRecord::Dimension | BadRecord::Customer | BadRecord::Tag => KeyEffect::ReleaseAndBlock,
             };
             Some(refused(effect, message.clone()))
         }
         Answer::NotTaken { reason } => Some(waits(reason.clone())),
         Answer::ConnectionRefused { message, .. } => Some(waits(message.clone())),
         Answer::AheadOfAws => Some(waits("the hour lies ahead of AWS's clock".to_owned())),
+    }
+}
+
+//= https://docs.aws.amazon.com/marketplace/latest/APIReference/API_marketplace-metering_BatchMeterUsage.html
+//# InvalidLicenseException: the usage has to be within the license activation period
+fn outside_agreement(entry: &Entry) -> KeyEffect {
+    match entry.attempt {
+        Attempt::Ordinary => KeyEffect::ReleaseThenEarlierHour,
+        Attempt::EarlierHour => KeyEffect::ReleaseAndBlock,
     }
 }
 
@@ -354,15 +358,15 @@ mod tests {
             Some((Refused, true, ReleaseThenEarlierHour)),
         );
         check(sure(Pending), bad(BadRecord::Timestamp), Some((Refused, true, Release)));
-        for kind in [
-            BadRecord::Dimension,
-            BadRecord::Customer,
-            BadRecord::License,
-            BadRecord::Tag,
-        ] {
+        for kind in [BadRecord::Dimension, BadRecord::Customer, BadRecord::Tag] {
             check(sure(Pending), bad(kind), Some((Refused, true, ReleaseAndBlock)));
             check(ambiguous(), bad(kind), Some((Unknown, true, Nothing)));
         }
+        let license = || bad(BadRecord::License);
+        check(sure(Pending), license(), Some((Refused, true, ReleaseThenEarlierHour)));
+        let earlier = entry(Pending, 1, 0, Attempt::EarlierHour);
+        check(earlier, license(), Some((Refused, true, ReleaseAndBlock)));
+        check(ambiguous(), license(), Some((Unknown, true, Nothing)));
         check(
             sure(Pending),
             Answer::NotTaken {

@@ -38,7 +38,7 @@ impl Mailer {
         }
     }
 
-    /// Sends a plain text to all of `to`.
+    /// Sends a plain text to all of `to`, none of whom sees the others.
     pub async fn send(&self, to: &[String], subject: &str, text: &str) -> Result<Mailed, StoreError> {
         let Some(sender) = &self.sender else {
             return Ok(Mailed::NoSender);
@@ -48,7 +48,7 @@ impl Mailer {
         }
         for recipients in to.chunks(RECIPIENTS_MAX) {
             let destination = Destination::builder()
-                .set_to_addresses(Some(recipients.to_vec()))
+                .set_bcc_addresses(Some(recipients.to_vec()))
                 .build();
             let message = Message::builder()
                 .subject(content(subject)?)

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod attempts;
+pub(crate) mod aws;
 pub mod bodies;
 pub mod cloudtrail;
 pub mod configurations;

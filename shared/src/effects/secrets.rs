@@ -68,7 +68,7 @@ impl Secrets {
         format!("{}{name}", self.prefix)
     }
 
-    /// The secret's text. None: there is no such secret.
+    /// The secret's text. None: there is no such secret, or it is to be deleted.
     pub async fn get(&self, name: &str) -> Result<Option<String>, StoreError> {
         let found = self.read(name, Stage::Current).await?;
         let text = |answer: GetSecretValueOutput| {
@@ -79,7 +79,7 @@ impl Secrets {
         found.map(text).transpose()
     }
 
-    /// One version of a secret. None: there is no such secret, or no such version of it.
+    /// One version of a secret. None: there is no such secret, no such version of it, or it is to be deleted.
     pub async fn version(&self, name: &str, stage: Stage) -> Result<Option<SecretVersion>, StoreError> {
         let Some(answer) = self.read(name, stage).await? else {
             return Ok(None);
@@ -101,13 +101,7 @@ impl Secrets {
         let request = self.client.get_secret_value().secret_id(self.id(name));
         match request.version_stage(stage).send().await {
             Ok(answer) => Ok(Some(answer)),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
-            {
-                Ok(None)
-            }
+            Err(error) if error.as_service_error().is_some_and(is_gone) => Ok(None),
             Err(error) => Err(unavailable("Secrets Manager GetSecretValue")(error)),
         }
     }
@@ -172,6 +166,22 @@ impl Secrets {
     }
 }
 
+//= https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html
+//# When a secret is scheduled for deletion, you cannot retrieve the secret value.
+/// What AWS says then. Only its words tell this from the other states of a secret that make a request invalid.
+const TO_BE_DELETED: &str = "marked for deletion";
+
+/// Whether there is no such secret, or none until somebody restores it.
+fn is_gone(error: &GetSecretValueError) -> bool {
+    match error {
+        GetSecretValueError::ResourceNotFoundException(_) => true,
+        GetSecretValueError::InvalidRequestException(invalid) => {
+            invalid.message().is_some_and(|message| message.contains(TO_BE_DELETED))
+        }
+        _ => false,
+    }
+}
+
 fn check_size(value: &str) -> Result<(), StoreError> {
     if value.len() > SECRET_BYTES_MAX {
         return Err(StoreError::TooLarge {
@@ -197,7 +207,32 @@ pub fn name_part(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_secretsmanager::types::error::{
+        InternalServiceError, InvalidRequestException, ResourceNotFoundException,
+    };
+
     use super::*;
+
+    #[test]
+    fn a_secret_that_is_to_be_deleted_is_none() {
+        let not_found = ResourceNotFoundException::builder().build();
+        assert!(is_gone(&GetSecretValueError::ResourceNotFoundException(not_found)));
+        let failed = InternalServiceError::builder().build();
+        assert!(!is_gone(&GetSecretValueError::InternalServiceError(failed)));
+        let check = |message: &str, expect: bool| {
+            let invalid = InvalidRequestException::builder().message(message).build();
+            assert_eq!(
+                is_gone(&GetSecretValueError::InvalidRequestException(invalid)),
+                expect,
+                "{message}"
+            );
+        };
+        check(
+            "You can't perform this operation on the secret because it was marked for deletion.",
+            true,
+        );
+        check("The secret is managed by another service.", false);
+    }
 
     #[test]
     fn no_two_texts_share_a_name() {

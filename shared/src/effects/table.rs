@@ -501,10 +501,26 @@ pub(crate) fn check_size(item: &Item) -> Result<(), StoreError> {
     Ok(())
 }
 
+//= https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+//# List or Map: 3 bytes, and 1 byte for each of its elements, beside their size
+const CONTAINER_BYTES: usize = 3;
+
+fn with_overhead(element: usize) -> usize {
+    element + 1
+}
+
 fn value_bytes(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) | AttributeValue::N(text) => text.len(),
         AttributeValue::Ss(texts) => texts.iter().map(String::len).sum(),
+        AttributeValue::M(fields) => {
+            let fields = fields.iter().map(|(name, value)| name.len() + value_bytes(value));
+            fields.map(with_overhead).sum::<usize>() + CONTAINER_BYTES
+        }
+        AttributeValue::L(values) => {
+            let values = values.iter().map(value_bytes);
+            values.map(with_overhead).sum::<usize>() + CONTAINER_BYTES
+        }
         // Outbill writes no large value of another kind.
         _ => 1,
     }

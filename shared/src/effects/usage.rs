@@ -120,13 +120,14 @@ impl Usage {
         })
     }
 
+    /// The deletion of a bill that was never metered leaves a manifest, too, which may name an account. It has no owner, and
+    /// is no more reported here than in the list.
     async fn one(&self, bill: BillReference, filter: &UsageFilter) -> Result<Page<Listed>, StoreError> {
         let found = self.0.get(&bill_partition(&bill), "MANIFEST").await?;
-        let listed = found
-            .as_ref()
-            .map(|item| read(item, &bill, filter))
-            .transpose()?
-            .flatten();
+        let listed = match &found {
+            Some(item) if Row(item).maybe("owner")?.is_some() => read(item, &bill, filter)?,
+            Some(_) | None => None,
+        };
         Ok(Page {
             items: listed.into_iter().collect(),
             next: None,
@@ -174,7 +175,7 @@ impl Usage {
     }
 }
 
-/// A manifest, or a row of the list: both name account and start. A bill without account was never metered.
+/// A manifest, or a row of the list: both name account and start. Every bill that was metered has an account.
 fn read(item: &Item, bill: &BillReference, filter: &UsageFilter) -> Result<Option<Listed>, StoreError> {
     let row = Row(item);
     let Some(account) = row.maybe_parsed("account", |text| AccountId::new(text).ok())? else {

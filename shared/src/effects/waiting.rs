@@ -9,18 +9,40 @@ use super::{
     row::{Item, Row, RowBuilder, key_part, text},
     table::{SK, StoreError, Table},
 };
+use crate::decisions::validation::EntityReference;
 use crate::values::bill::BillReference;
-use crate::values::ids::{BillId, OrganizationId, RunId};
+use crate::values::ids::{BillId, ConfigurationId, OrganizationId, RunId};
 
 /// Runs whose wait is ended at once.
 const REMOVALS_AT_ONCE_MAX: usize = 16;
+
+/// One thing that a run waits for.
+#[derive(Debug, Clone)]
+pub enum Awaited {
+    /// That it is enabled, connected, changed or deleted.
+    Configuration(ConfigurationId),
+    /// That it owns the bill no longer, because it is deleted or admits the account no longer: this run's configuration is the next.
+    EndOf(ConfigurationId),
+    /// That it is made, changed or deleted.
+    MappingOf(EntityReference),
+}
+
+impl Awaited {
+    fn name(&self) -> String {
+        match self {
+            Awaited::Configuration(id) => format!("CONFIG#{id}"),
+            Awaited::EndOf(id) => format!("OWNER#{id}"),
+            Awaited::MappingOf(EntityReference { entity, id }) => format!("MAPPING#{entity}#{id}"),
+        }
+    }
+}
 
 /// The runs of all organizations that wait.
 #[derive(Debug, Clone)]
 pub struct Waiting(Table);
 
-fn partition(organization: &OrganizationId, what: &str) -> String {
-    format!("ORG#{organization}#WAITING#{}", key_part(what))
+fn partition(organization: &OrganizationId, what: &Awaited) -> String {
+    format!("ORG#{organization}#WAITING#{}", key_part(&what.name()))
 }
 
 impl Waiting {
@@ -30,14 +52,20 @@ impl Waiting {
     }
 
     /// Lets a run wait for `what`, unless one with a newer head of the same bill does. Heads are compared as texts.
-    pub async fn put(&self, bill: &BillReference, what: &str, run: &RunId, head: &str) -> Result<(), StoreError> {
+    pub async fn put(&self, bill: &BillReference, what: &Awaited, run: &RunId, head: &str) -> Result<(), StoreError> {
         let condition = "attribute_not_exists(PK) OR head <= :head";
         self.put_if(condition, bill, what, run, head).await
     }
 
     /// The same, unless one of the same head waits, too: for a run that may not be written yet, or never will be, if its worker dies, and where the
     /// first of several goes on.
-    pub async fn put_first(&self, bill: &BillReference, what: &str, run: &RunId, head: &str) -> Result<(), StoreError> {
+    pub async fn put_first(
+        &self,
+        bill: &BillReference,
+        what: &Awaited,
+        run: &RunId,
+        head: &str,
+    ) -> Result<(), StoreError> {
         let condition = "attribute_not_exists(PK) OR head < :head";
         self.put_if(condition, bill, what, run, head).await
     }
@@ -46,7 +74,7 @@ impl Waiting {
         &self,
         condition: &str,
         bill: &BillReference,
-        what: &str,
+        what: &Awaited,
         run: &RunId,
         head: &str,
     ) -> Result<(), StoreError> {
@@ -57,8 +85,12 @@ impl Waiting {
         Ok(())
     }
 
-    /// What waits for `what`. It goes on waiting until [`Waiting::remove`].
-    pub async fn take(&self, organization: &OrganizationId, what: &str) -> Result<Vec<(BillId, RunId)>, StoreError> {
+    /// The runs that wait for `what`, by their bills. They go on waiting until [`Waiting::remove`].
+    pub async fn list(
+        &self,
+        organization: &OrganizationId,
+        what: &Awaited,
+    ) -> Result<Vec<(BillId, RunId)>, StoreError> {
         self.0
             .all(&partition(organization, what), "")
             .await?
@@ -71,7 +103,7 @@ impl Waiting {
     pub async fn remove(
         &self,
         organization: &OrganizationId,
-        what: &str,
+        what: &Awaited,
         bill: &BillId,
         run: &RunId,
     ) -> Result<(), StoreError> {
@@ -96,7 +128,7 @@ impl Waiting {
     pub async fn remove_all(
         &self,
         organization: &OrganizationId,
-        what: &str,
+        what: &Awaited,
         runs: &[(BillId, RunId)],
     ) -> Result<(), StoreError> {
         let removals = runs

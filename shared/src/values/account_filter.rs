@@ -2,8 +2,10 @@
 //!
 //! The grammar is the part of m3ter's expressions that accounts need: comparisons, `AND`, `OR` and parentheses. It is read once, when the
 //! configuration is stored, so that a filter that cannot be read is refused where someone can mend it. Once read it always has an answer:
-//! a field that an account lacks is null, and values of unlike types are never equal.
+//! a field that an account lacks is null, and values of unlike types are never equal. But m3ter holds as texts what looks like a number, such as a
+//! post code: a number without quotes is equal to the text that is written so, too, and `true` and `false` likewise.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use rust_decimal::Decimal;
@@ -54,7 +56,8 @@ pub(super) enum Operand {
     Field(Field),
     Null,
     Flag(bool),
-    Number(Decimal),
+    /// A number, and as it is written.
+    Number(Decimal, String),
     Text(String),
 }
 
@@ -161,7 +164,7 @@ impl Expression {
                 left,
                 comparison,
                 right,
-            } => compare(&left.seen(account), *comparison, &right.seen(account)),
+            } => comparison.holds(left.beside(right, account)),
         }
     }
 }
@@ -171,12 +174,12 @@ impl Operand {
         match self {
             Operand::Null => Seen::Null,
             Operand::Flag(flag) => Seen::Flag(*flag),
-            Operand::Number(number) => Seen::Number(*number),
+            Operand::Number(number, _) => Seen::Number(*number),
             Operand::Text(text) => Seen::Text(text),
             Operand::Field(field) => match field.of(account) {
                 Value::Null => Seen::Null,
                 Value::Bool(flag) => Seen::Flag(*flag),
-                Value::Number(number) => amount::decimal(&number.to_string()).map_or(Seen::Other, Seen::Number),
+                Value::Number(written) => number(&written.to_string()),
                 Value::String(text) => Seen::Text(text),
                 Value::Array(_) | Value::Object(_) => Seen::Other,
             },
@@ -184,24 +187,55 @@ impl Operand {
     }
 }
 
-fn compare(left: &Seen<'_>, comparison: Comparison, right: &Seen<'_>) -> bool {
-    let equal = match (left, right) {
-        (Seen::Other, _) | (_, Seen::Other) => false,
-        (left, right) => left == right,
-    };
-    let order = match (left, right) {
-        (Seen::Number(left), Seen::Number(right)) => Some(left.cmp(right)),
-        (Seen::Text(left), Seen::Text(right)) => Some(left.cmp(right)),
-        _ => None,
-    };
-    match comparison {
-        Comparison::Equal => equal,
-        Comparison::NotEqual => !equal,
-        Comparison::Less => order.is_some_and(|order| order.is_lt()),
-        Comparison::LessOrEqual => order.is_some_and(|order| order.is_le()),
-        Comparison::Greater => order.is_some_and(|order| order.is_gt()),
-        Comparison::GreaterOrEqual => order.is_some_and(|order| order.is_ge()),
+/// How two values are to each other: whether they are equal, and which comes first, if they are of a kind that has an order.
+type Relation = (bool, Option<Ordering>);
+
+impl Operand {
+    fn beside(&self, other: &Operand, account: &Map<String, Value>) -> Relation {
+        let (left, right) = (self.seen(account), other.seen(account));
+        match (self.written(), &left, other.written(), &right) {
+            (Some(written), _, None, Seen::Text(text)) => (written == *text, left.order(&number(text))),
+            (None, Seen::Text(text), Some(written), _) => (written == *text, number(text).order(&right)),
+            _ => (left == right && left != Seen::Other, left.order(&right)),
+        }
     }
+
+    /// A value without quotes, as it is written.
+    fn written(&self) -> Option<&str> {
+        match self {
+            Operand::Flag(true) => Some("true"),
+            Operand::Flag(false) => Some("false"),
+            Operand::Number(_, written) => Some(written),
+            Operand::Field(_) | Operand::Null | Operand::Text(_) => None,
+        }
+    }
+}
+
+impl Seen<'_> {
+    fn order(&self, other: &Seen<'_>) -> Option<Ordering> {
+        match (self, other) {
+            (Seen::Number(left), Seen::Number(right)) => Some(left.cmp(right)),
+            (Seen::Text(left), Seen::Text(right)) => Some(left.cmp(right)),
+            _ => None,
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, (equal, order): Relation) -> bool {
+        match self {
+            Comparison::Equal => equal,
+            Comparison::NotEqual => !equal,
+            Comparison::Less => order.is_some_and(Ordering::is_lt),
+            Comparison::LessOrEqual => order.is_some_and(Ordering::is_le),
+            Comparison::Greater => order.is_some_and(Ordering::is_gt),
+            Comparison::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
+        }
+    }
+}
+
+fn number(text: &str) -> Seen<'static> {
+    amount::decimal(text).map_or(Seen::Other, Seen::Number)
 }
 
 #[cfg(test)]
@@ -213,7 +247,7 @@ mod tests {
         let acme: Value = serde_json::from_str(
             r#"{"id": "a1", "name": "Acme Inc", "code": "acme", "currency": "USD",
                 "address": {"country": "UK", "region": "OR", "postCode": "12345"},
-                "customFields": {"country": "UK", "tier": 2, "rate": 0.10, "on": true, "a.b": "x"}}"#,
+                "customFields": {"country": "UK", "tier": 2, "rate": 0.10, "on": true, "text": "true", "a.b": "x"}}"#,
         )
         .unwrap();
         let check = |filter: &str, expect: bool| {
@@ -247,6 +281,17 @@ mod tests {
         check("'UK' == address.country", true);
         check("2 < customFields.tier", false);
         check("address.postCode == '12345'", true);
+        check("address.postCode == 12345", true);
+        check("address.postCode != 12345", false);
+        check("address.postCode == 12345.0", false);
+        check("address.postCode == 012345", false);
+        check("address.postCode > 9999 AND address.postCode < 100000", true);
+        check("12345 == address.postCode AND 9999 < address.postCode", true);
+        check("address.country > 1", false);
+        check("address.country == 1", false);
+        check("customFields.text == true AND customFields.text != false", true);
+        check("customFields.on == 'true'", false);
+        check("currency == true", false);
         check("currency >= EUR", true);
         assert!(
             !AccountFilter::parse("address.country == UK")

@@ -238,7 +238,7 @@ impl Parser {
             Some(Token::Word(word)) => {
                 let field = match left {
                     Operand::Field(_) => None,
-                    Operand::Null | Operand::Flag(_) | Operand::Number(_) | Operand::Text(_) => Field::parse(word),
+                    Operand::Null | Operand::Flag(_) | Operand::Number(..) | Operand::Text(_) => Field::parse(word),
                 };
                 field
                     .map(Operand::Field)
@@ -263,7 +263,7 @@ fn literal(word: &str) -> Option<Operand> {
             is_number
                 .then(|| amount::decimal(word).ok())
                 .flatten()
-                .map(Operand::Number)
+                .map(|number| Operand::Number(number, word.to_owned()))
         }
     }
 }
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn every_text_beside_a_comparison_has_one_meaning() {
         let text = |text: &str| Operand::Text(text.to_owned());
-        let number = |text: &str| Operand::Number(amount::decimal(text).unwrap());
+        let number = |text: &str| Operand::Number(amount::decimal(text).unwrap(), text.to_owned());
         let field = |name: &str| Operand::Field(Field::parse(name).unwrap());
         let check = |filter: &str, left: Operand, comparison: Comparison, right: Operand| {
             let compare = Expression::Compare {
@@ -333,9 +333,9 @@ mod tests {
             ("True", text("True")),
             ("7", number("7")),
             ("-7", number("-7")),
-            ("+7", number("7")),
-            (".7", number("0.7")),
-            ("7e3", number("7000")),
+            ("+7", number("+7")),
+            (".7", number(".7")),
+            ("7e3", number("7e3")),
             ("7x", text("7x")),
             ("-x", text("-x")),
             ("'7'", text("7")),

@@ -222,12 +222,8 @@ impl Reader {
         let compound = self
             .optional_text(line, &path, "compoundAggregationId")
             .map(Aggregation::Compound);
-        let aggregation = match (simple, compound) {
-            (Some(_), Some(_)) => self.wrong(format!(
-                "{path}aggregationId and compoundAggregationId are both given; a line has one"
-            )),
-            (simple, compound) => simple.or(compound),
-        };
+        // Where a line has both, the compound one is priced, and the other contributes to it.
+        let aggregation = compound.or(simple);
         let id = self.optional_text(line, &path, "id");
         let product = self.optional_text(line, &path, "productId");
         Some(LineItem {
@@ -370,6 +366,11 @@ mod tests {
         assert_eq!(bill.line_items[0].amount, Decimal::from(11900));
         assert_eq!(bill.line_items[0].aggregation, Some(Aggregation::Compound("c".into())));
         assert_eq!(bill.status, BillStatus::Pending);
+        let of_both = read(&line(
+            r#","convertedSubtotal":1,"aggregationId":"a","compoundAggregationId":"c""#,
+        ));
+        let aggregation = of_both.unwrap().line_items[0].aggregation.clone();
+        assert_eq!(aggregation, Some(Aggregation::Compound("c".into())));
     }
 
     #[test]
@@ -388,10 +389,6 @@ mod tests {
             "lineItems[0].convertedSubtotal: 1e+400 is not an amount",
         );
         check(&line(r#","convertedSubtotal":null"#), "convertedSubtotal is missing");
-        check(
-            &line(r#","convertedSubtotal":1,"aggregationId":"a","compoundAggregationId":"c""#),
-            "both given",
-        );
         check(
             "{}",
             "id is missing; accountId is missing; version is missing, and dtLastModified too",

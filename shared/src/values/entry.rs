@@ -240,6 +240,9 @@ pub struct KeyState {
     pub dirty: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+    /// The hour of the first record on this key, which AWS refused: the block is lifted once, by a later hour's tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifts_after: Option<Hour>,
     /// Entries in CONFLICT.
     pub conflicts: u32,
     pub residuals: BTreeMap<BillReference, Part>,
@@ -275,6 +278,7 @@ impl KeyState {
             version: 0,
             dirty: false,
             blocked: None,
+            lifts_after: None,
             conflicts: 0,
             residuals: BTreeMap::new(),
             hours: BTreeSet::new(),
@@ -288,9 +292,14 @@ impl KeyState {
         self.key.hash()
     }
 
+    /// Whether it is blocked until somebody mends what AWS refused.
+    pub fn is_stopped(&self) -> bool {
+        self.blocked.is_some() && self.lifts_after.is_none()
+    }
+
     /// Whether the tick should look at this key: units wait, and nothing forbids claiming them.
     pub fn is_claimable(&self) -> bool {
-        self.dirty && self.blocked.is_none() && self.conflicts == 0
+        self.dirty && !self.is_stopped() && self.conflicts == 0
     }
 
     /// Whether AWS has other than what the bills owe, or takes nothing more here.

@@ -13,6 +13,12 @@ use super::{
 pub const AWS: &str = "AWS";
 /// The m3ter entity of a buyer.
 pub const ACCOUNT: &str = "Account";
+/// A m3ter entity that is metered on a dimension.
+pub const PRODUCT: &str = "Product";
+/// The same.
+pub const AGGREGATION: &str = "Aggregation";
+/// The same.
+pub const COMPOUND_AGGREGATION: &str = "CompoundAggregation";
 /// The table of a buyer's AWS account id or customer identifier.
 pub const CUSTOMER: &str = "Customer";
 /// The table of a buyer's licence.
@@ -21,7 +27,7 @@ pub const LICENSE: &str = "License";
 pub const DIMENSION: &str = "Dimension";
 
 /// The m3ter entities that AWS's mappings can be of.
-pub const AWS_ENTITIES: &[&str] = &[ACCOUNT, "Product", "Aggregation", "CompoundAggregation"];
+pub const AWS_ENTITIES: &[&str] = &[ACCOUNT, PRODUCT, AGGREGATION, COMPOUND_AGGREGATION];
 /// The tables that AWS's mappings can be in.
 pub const AWS_TABLES: &[&str] = &[CUSTOMER, LICENSE, DIMENSION];
 
@@ -163,18 +169,31 @@ fn printable(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Ma
     }
 }
 
-/// `arn:<partition>:<service>:<region or nothing>:<account or nothing>:<resource>`.
+//= https://docs.aws.amazon.com/marketplace/latest/APIReference/API_marketplace-metering_UsageRecord.html
+//# LicenseArn, in its parts: arn:aws[a-zA-Z-]* : service, up to 63 : region, up to 63 : account, up to 63 : resource, up to 1024;
+//# service and resource begin with a letter or a digit
 fn is_licence_arn(text: &str) -> bool {
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    match parts.as_slice() {
-        ["arn", partition, service, _, _, resource] => {
-            partition.starts_with("aws")
-                && !service.is_empty()
-                && !resource.is_empty()
-                && !text.contains(char::is_whitespace)
+    let of = |signs: &'static str| {
+        move |part: &str| {
+            part.chars()
+                .all(|sign| sign.is_ascii_alphanumeric() || signs.contains(sign))
         }
-        _ => false,
-    }
+    };
+    let (is_name, is_resource) = (of("_/.-"), of(":_/+=,@.-"));
+    let begins = |part: &str| part.starts_with(|first: char| first.is_ascii_alphanumeric());
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, service, region, account, resource] = parts.as_slice() else {
+        return false;
+    };
+    let rest = partition.strip_prefix("aws");
+    rest.is_some_and(|rest| rest.chars().all(|sign| sign.is_ascii_alphabetic() || sign == '-'))
+        && [service, region, account]
+            .iter()
+            .all(|part| part.len() <= 63 && is_name(part))
+        && begins(service)
+        && resource.len() <= 1_024
+        && is_resource(resource)
+        && begins(resource)
 }
 
 #[cfg(test)]
@@ -210,6 +229,41 @@ mod tests {
         check("account", "aws", "customer", "ifAPi5AcF3", Ok(()));
         check("Account", "AWS", "License", licence, Ok(()));
         check("Account", "AWS", "License", "l-ecbb83e5", Err("externalId"));
+        check(
+            "Account",
+            "AWS",
+            "License",
+            "arn:aws-cn:l/m:r.1:9:l:a@b,c=d+e/f",
+            Ok(()),
+        );
+        for (from, to) in [
+            ("ecbb83e5", "ecbb83e5\""),
+            ("ecbb83e5", "ecbb\u{2011}83e5"),
+            ("license:l", " license:l"),
+            (":license:", ":-license:"),
+            ("license-manager", ""),
+            ("license-manager", "-manager"),
+            (":aws:", ":aws1:"),
+            (":aws:", ":other:"),
+            ("294406891311", "2944 06891311"),
+        ] {
+            check(
+                "Account",
+                "AWS",
+                "License",
+                &licence.replace(from, to),
+                Err("externalId"),
+            );
+        }
+        let long = |part: &str, most: usize| licence.replace(part, &"x".repeat(most));
+        check("Account", "AWS", "License", &long("294406891311", 63), Ok(()));
+        check(
+            "Account",
+            "AWS",
+            "License",
+            &long("294406891311", 64),
+            Err("externalId"),
+        );
         check("Account", "AWS", "Buyer", "123456789012", Err("externalTable"));
         check("Account", "AWS", "Customer", "12 34", Err("externalId"));
         check("Account", "AWS", "Customer", "1234-5678-9012", Err("externalId"));

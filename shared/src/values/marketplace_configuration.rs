@@ -15,7 +15,7 @@ use super::{
     dimension::MarketplaceDimension,
     ids::{AccountId, CredentialId},
     line_item_type::LineItemType,
-    settings::{Settings, account_id, address, currency, instant, region, shown, store_id},
+    settings::{Settings, account_id, address, currency, instant, metering_region, region, shown, store_id},
 };
 
 /// Every setting that an AWS Marketplace configuration of bills can have.
@@ -172,7 +172,7 @@ impl MarketplaceConfiguration {
         };
         settings.flag(SHADOW);
         let split = settings.split();
-        let metering_region = settings.region("marketplaceMeteringRegion");
+        let metering_region = settings.text("marketplaceMeteringRegion", metering_region);
         let metering_region = metering_region.unwrap_or_else(|| METERING_REGION_DEFAULT.to_owned());
         let parsed = MarketplaceConfiguration {
             account_ids: settings.list("accountIds", account_id).into_iter().collect(),
@@ -207,10 +207,6 @@ impl Settings<'_> {
         self.text("accountFilter", |text| {
             AccountFilter::parse(text).map_err(|error| error.to_string())
         })
-    }
-
-    fn region(&mut self, key: &str) -> Option<String> {
-        self.text(key, region)
     }
 
     fn split(&mut self) -> Option<Split> {
@@ -271,7 +267,7 @@ impl Settings<'_> {
         const REGION: &str = "awsMarketplaceCloudtrailRegion";
         let checks = self.flag("awsMarketplaceCloudtrailChecks");
         let store_id = self.text(STORE, store_id);
-        let region = self.region(REGION);
+        let region = self.text(REGION, region);
         let credential = self.text("awsMarketplaceCloudtrailCredentialsId", |text| {
             CredentialId::new(text).map_err(|error| error.to_string())
         });

@@ -27,7 +27,7 @@ fn everything_that_can_be_given() {
         "accountFilter": "customFields != null AND customFields.country == 'UK'", "enforceExternalMappingsForConfig": true,
         "splitUsageLineItems": "Item per bill", "marketplaceBillDimension": "abc-m", "marketplaceDefaultDimension": "abc-d",
         "marketplaceAdoptFrom": "2025-06-10T00:00:00Z", "marketplaceUnitPrice": 0.05, "marketplaceCurrency": "EUR",
-        "marketplaceMeteringRegion": "us-gov-west-1", "awsMarketplaceCloudtrailChecks": true,
+        "marketplaceMeteringRegion": "eu-central-2", "awsMarketplaceCloudtrailChecks": true,
         "awsMarketplaceCloudtrailStoreId": "EXAMPLE-f852", "awsMarketplaceCloudtrailRegion": "eu-west-1"
     }))
     .unwrap();
@@ -87,6 +87,12 @@ fn every_bad_setting_is_named_at_once() {
         &["marketplaceMeteringRegion"],
     );
     check(json!({"marketplaceMeteringRegion": "ap-southeast-2"}), &[]);
+    for elsewhere in ["us-gov-west-1", "cn-northwest-1", "eu-west-4"] {
+        check(
+            json!({"marketplaceMeteringRegion": elsewhere}),
+            &["marketplaceMeteringRegion"],
+        );
+    }
     check(json!({"onlySendBillOnApproval": "yes"}), &["onlySendBillOnApproval"]);
     check(json!({"accountIds": "a1"}), &["accountIds"]);
     check(json!({"accountIds": ["a 1", 2]}), &["accountIds", "accountIds"]);

@@ -70,6 +70,8 @@ pub struct UnreadableBill {
     pub account: Option<AccountId>,
     /// Every field that is missing or unreadable.
     pub error: BillError,
+    /// It came in an event that names it without its lines, which m3ter has.
+    pub lacks_lines: bool,
     /// The message as it came, as JSON; the run keeps it.
     pub input: Arc<str>,
 }
@@ -257,6 +259,13 @@ fn calculated(
     }
     let error = match Bill::from_json(organization, bill) {
         Ok(bill) => {
+            if let Some(other) = account.as_ref().filter(|account| account.id != bill.account) {
+                let problem = format!(
+                    "it is account {}, but the bill is of account {}",
+                    other.id, bill.account
+                );
+                return Err(field("account", problem));
+            }
             return Ok(Message::Bill(BillMessage {
                 change: Change::Calculated(Box::new(bill)),
                 account,
@@ -274,6 +283,7 @@ fn calculated(
             head: bill::head(bill).ok(),
             account: account_id(bill),
             error,
+            lacks_lines: false,
             input: as_text(input),
         }))),
         None => Err(MessageError::Bill {
@@ -305,11 +315,19 @@ fn event(object: &Map<String, Value>, value: &Value) -> Result<Message, MessageE
     } else {
         dto("newDto")
     };
-    let bill = bill.ok_or_else(|| field("m3terEvent.eventData.newDto", "it is missing"))?;
+    let wanted = match deletion {
+        true => "m3terEvent.eventData.oldDto",
+        false => "m3terEvent.eventData.newDto",
+    };
+    let bill = bill.ok_or_else(|| field(wanted, "it is missing"))?;
     let organization = organization(bill)?;
     let account = account(object)?;
     if !deletion {
-        return calculated(&organization, bill, account, value);
+        let mut message = calculated(&organization, bill, account, value)?;
+        if let Message::Unreadable(unreadable) = &mut message {
+            unreadable.lacks_lines = bill.get("lineItems").is_none_or(Value::is_null);
+        }
+        return Ok(message);
     }
     Ok(Message::Bill(BillMessage {
         change: deleted(organization, bill)?,

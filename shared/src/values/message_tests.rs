@@ -54,6 +54,12 @@ fn every_kind_of_message_is_told_apart() {
     check(r#"{"orgId":"o","billId":"b"}"#, |message| {
         matches!(message, Message::Reference { .. })
     });
+    let lacks_lines = |message: &Message| matches!(message, Message::Unreadable(bill) if bill.lacks_lines);
+    for lines in ["", r#","lineItems":null"#] {
+        let named =
+            format!(r#"{{"newDto":{{"id":"b","orgId":"o","accountId":"a","status":"PENDING","version":1{lines}}}}}"#);
+        check(&event("billing.bill.updated", named), lacks_lines);
+    }
     check(r#"{"orgId":"o","integrationRunId":"r","replay":true}"#, |message| {
         matches!(
             message,
@@ -172,6 +178,14 @@ fn what_is_no_message_says_why() {
         "replay: it must be true",
     );
     check(r#"{"flush":1}"#, "flush: it must be true");
+    check(
+        r#"{"eventName":"billing.bill.deleted","m3terEvent":{"eventData":{}}}"#,
+        "eventData.oldDto: it is missing",
+    );
+    check(
+        r#"{"orgId":"o","account":{"id":"other"},"bill":{"id":"b","accountId":"a","version":1,"currency":"USD","lineItems":[]}}"#,
+        "account: it is account other, but the bill is of account a",
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Small valid values for this crate's tests, each named by what tells it apart from its like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::amount::{self, Units};
 use super::bill::{Bill, BillReference, BillStatus, Head, LineItem};
+use super::configuration::{Audit, BILL, DestinationKind, IntegrationConfiguration};
 use super::entry::{Attempt, Connection, Entry, EntryState, Origin, Part};
 use super::ids::{AccountId, BillId, ConfigurationId, CredentialId, OrganizationId, RunId};
 use super::line_item_type::LineItemType;
@@ -146,6 +147,25 @@ pub(crate) fn manifest(dimensions: &[&str]) -> Manifest {
 }
 
 /// A configuration with these settings; one bill per product and one cent a unit unless they say otherwise.
+/// A configuration without settings.
+pub(crate) fn integration(enabled: bool, credential: Option<&str>) -> IntegrationConfiguration {
+    IntegrationConfiguration {
+        id: configuration(),
+        organization: organization(),
+        version: 1,
+        name: None,
+        entity_type: BILL.to_owned(),
+        entity_id: None,
+        destination: DestinationKind::Aws,
+        destination_id: None,
+        config_data: Map::new(),
+        credential: credential.map(|id| CredentialId::new(id).unwrap()),
+        enabled,
+        audit: Audit::new(Timestamp::UNIX_EPOCH, "key"),
+        failures: BTreeSet::new(),
+    }
+}
+
 pub(crate) fn marketplace(settings: &[(&str, Value)]) -> MarketplaceConfiguration {
     let mut given = Map::new();
     given.insert("splitUsageLineItems".to_owned(), "ITEM_PER_PRODUCT".into());

@@ -13,6 +13,16 @@ use super::{
 /// More than any Console shows; keeps one document from growing past what a row holds.
 const LIST_ITEMS_MAX: usize = 5_000;
 
+/// As many as SES takes in one message. Who may write a configuration may not mail the world in the seller's name.
+const RECIPIENTS_MAX: usize = 50;
+
+fn items_max(key: &str) -> usize {
+    match key {
+        "integrationDisabledNotificationUsers" => RECIPIENTS_MAX,
+        _ => LIST_ITEMS_MAX,
+    }
+}
+
 /// The settings as they are read, with what was wrong so far.
 pub(super) struct Settings<'a> {
     pub(super) given: &'a Map<String, Value>,
@@ -74,11 +84,12 @@ impl<'a> Settings<'a> {
     }
 
     pub(super) fn list<T>(&mut self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let items_max = items_max(key);
         let items = match self.value(key) {
             None => return Vec::new(),
-            Some(Value::Array(items)) if items.len() <= LIST_ITEMS_MAX => items,
+            Some(Value::Array(items)) if items.len() <= items_max => items,
             Some(Value::Array(_)) => {
-                self.refuse(key, format!("give at most {LIST_ITEMS_MAX} items"));
+                self.refuse(key, format!("give at most {items_max} items"));
                 return Vec::new();
             }
             Some(_) => {
@@ -153,6 +164,50 @@ pub(super) fn region(text: &str) -> Result<String, String> {
     }
 }
 
+//= https://docs.aws.amazon.com/marketplace/latest/APIReference/metering-regions.html
+//# BatchMeterUsage is supported in the following AWS Regions; of the commercial ones
+const METERING_REGIONS: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// A region without metering has no endpoint: each attempt would have no answer, and its units would count as sent.
+pub(super) fn metering_region(text: &str) -> Result<String, String> {
+    if METERING_REGIONS.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let regions = METERING_REGIONS.join(", ");
+    Err(format!(
+        "AWS meters in {regions}; choose the one that the listing is metered in"
+    ))
+}
+
 pub(super) fn store_id(text: &str) -> Result<String, String> {
     const STORE_ID_CHARACTERS_MAX: usize = 256;
     let plain = |character: char| character.is_ascii_alphanumeric() || "-:/._".contains(character);
@@ -160,4 +215,34 @@ pub(super) fn store_id(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("give the id or ARN of an event data store".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_mail_goes_to_fewer_than_a_configuration_has_accounts() {
+        let check = |key: &str, items: usize, expect: Option<&str>| {
+            let given = Map::from_iter([(key.to_owned(), json!(vec!["a@b.example"; items]))]);
+            let mut settings = Settings {
+                given: &given,
+                errors: Vec::new(),
+            };
+            let read = settings.list(key, address).len();
+            let problems: Vec<&str> = settings.errors.iter().map(|error| error.problem.as_str()).collect();
+            assert_eq!(problems, expect.into_iter().collect::<Vec<_>>(), "{key} {items}");
+            assert_eq!(read, if expect.is_none() { items } else { 0 }, "{key} {items}");
+        };
+        check("integrationDisabledNotificationUsers", 50, None);
+        check(
+            "integrationDisabledNotificationUsers",
+            51,
+            Some("give at most 50 items"),
+        );
+        check("accountIds", 5_000, None);
+        check("accountIds", 5_001, Some("give at most 5000 items"));
+    }
 }

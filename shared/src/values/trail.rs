@@ -7,10 +7,17 @@ use super::amount::Units;
 use super::hour::Hour;
 use super::usage_key::UsageKey;
 
+/// The service that meters, as CloudTrail names it.
+pub const EVENT_SOURCE: &str = "metering-marketplace.amazonaws.com";
+/// The call whose events are read.
+pub const EVENT_NAME: &str = "BatchMeterUsage";
+
 /// One record that AWS accepted, as an event tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     pub key: UsageKey,
+    /// The key by the buyer's other name, where the event has both: which of them is metered by, only the ledger knows.
+    pub other_key: Option<UsageKey>,
     /// The product code of the request; a record under a licence has none.
     pub product_code: Option<String>,
     pub hour: Hour,

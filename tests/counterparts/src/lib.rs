@@ -39,7 +39,7 @@ pub fn python(folder: &Path, requirements: &str) -> anyhow::Result<PathBuf> {
         fs::remove_dir_all(&environment)?;
     }
     let make = Command::new("python3").args(["-m", "venv"]).arg(&environment).output();
-    let made = make.context("these tests need Python 3.10 or newer as python3, with its module venv")?;
+    let made = make.context("these tests need Python 3.11 or newer as python3, with its module venv")?;
     told("python3 -m venv", &made)?;
     let listed = environment.join("requirements.txt");
     fs::write(&listed, requirements)?;

@@ -52,6 +52,28 @@ async fn each_identity_is_sent_as_aws_wants_it_and_the_run_shows_the_exact_reque
 }
 
 #[tokio::test]
+async fn a_buyer_whom_aws_answers_by_both_of_his_names_is_known_by_the_one_that_he_is_mapped_by() {
+    let mut scene = Scene::checked().await;
+    scene.map("Account", INITECH, "Customer", INITECH_CUSTOMER).await;
+    scene.switch(json!({ "echoesBothIdentities": true }));
+    for (account, amount) in [(ACME, "101.03"), (INITECH, "29.03")] {
+        scene.bill(&bill(account, account, 1).of(amount)).await;
+        scene.assert_run(account, "COMPLETE", "").await;
+    }
+    scene.until("2025-06-11T11:30:00Z").await;
+    let report = scene.report().await;
+    assert_eq!(
+        (&report["status"], &report["discrepancies"]),
+        (&json!("MATCHES"), &json!([])),
+        "{report:#}"
+    );
+    let ledger = scene.ledger().await;
+    let customers: Vec<&str> = ledger.keys.values().map(|key| key.state.key.buyer.customer()).collect();
+    assert_eq!(customers.len(), 2, "{customers:?}");
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_licence_and_a_product_code_never_share_a_call() {
     let mut scene = Scene::ready().await;
     scene.map("Account", GLOBEX, "License", GLOBEX_LICENSE).await;
@@ -130,7 +152,9 @@ async fn a_bill_of_sixty_dimensions_goes_to_the_right_buyer_when_the_mapping_is_
     let (mut scene, mapping) = sixty_products().await;
     scene.subscribed(ACME_AWS_ACCOUNT, false);
     scene.bill(&of_sixty_products(1, "1.01")).await;
-    scene.assert_run("june", "ERROR", "CustomerNotSubscribed").await;
+    scene
+        .assert_run("june", "AWAITING_RETRY", "CustomerNotSubscribed")
+        .await;
     scene.change_mapping(&mapping, GLOBEX_AWS_ACCOUNT).await;
     scene.assert_run("june", "COMPLETE", "").await;
     assert_eq!(paid_in_all(&scene, GLOBEX_AWS_ACCOUNT), [101; SIXTY]);

@@ -222,6 +222,44 @@ async fn configurations_that_part_the_accounts_between_them_each_send_their_own(
 }
 
 #[tokio::test]
+async fn an_account_that_is_taken_out_of_a_configuration_takes_its_bills_to_the_one_that_admits_it() {
+    for taken_out in [
+        json!({ "accountIds": ["somebody"] }),
+        json!({ "restrictedAccountIds": [ACME] }),
+        json!({ "accountFilter": "customFields.region == EU" }),
+    ] {
+        let mut scene = Scene::ready().await;
+        scene.m3ter_has(&[], &[json!({ "id": ACME, "customFields": { "region": "US" } })]);
+        let second = scene.configure(per_bill()).await;
+        scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+        scene.until("2025-06-10T11:02:00Z").await;
+        let sender = async |scene: &Scene| {
+            let sent = scene.runs("june").await.into_iter();
+            let sent = sent.filter(|run| run.status == "COMPLETE" && run.json["destinationId"] == json!(second));
+            sent.count()
+        };
+        assert_eq!(sender(&scene).await, 0, "{taken_out}");
+        // What the second was refused, because the bill was the first's, comes again by itself.
+        scene.reconfigure(and(per_bill(), taken_out.clone())).await;
+        assert_eq!(sender(&scene).await, 1, "{taken_out}");
+        scene.assert_billed(&[(ACME_AWS_ACCOUNT, DIMENSION, HOUR, 10_103)]);
+        scene.bill(&bill("june", ACME, 2).of("103.07")).await;
+        assert_eq!(sender(&scene).await, 2, "{taken_out}");
+        scene.assert_billed(&[
+            (ACME_AWS_ACCOUNT, DIMENSION, HOUR, 10_103),
+            (ACME_AWS_ACCOUNT, DIMENSION, "2025-06-10T11", 204),
+        ]);
+        // Taken in again, it is the second's.
+        scene.reconfigure(per_bill()).await;
+        scene.bill(&bill("june", ACME, 3).of("104.09")).await;
+        assert_eq!(sender(&scene).await, 2, "{taken_out}");
+        scene.until("2025-06-10T12:02:00Z").await;
+        assert_eq!(scene.paid(ACME_AWS_ACCOUNT, DIMENSION), 10_409, "{taken_out}");
+        scene.end().await;
+    }
+}
+
+#[tokio::test]
 async fn deleting_a_configuration_passes_its_bills_with_their_units_to_the_next() {
     let mut scene = Scene::ready().await;
     let second = scene.configure(per_bill()).await;

@@ -11,7 +11,13 @@ async fn a_bill_is_metered_once_however_it_arrives() {
     let mut scene = Scene::ready().await;
     let organization = scene.organization().to_owned();
     let mut expect = Vec::new();
-    for (index, amount, units) in [(1, "2.03", 203), (2, "3.07", 307), (3, "5.03", 503), (4, "7.01", 701)] {
+    for (index, amount, units) in [
+        (1, "2.03", 203),
+        (2, "3.07", 307),
+        (3, "5.03", 503),
+        (4, "7.01", 701),
+        (5, "11.03", 1_103),
+    ] {
         let (id, account, customer) = (
             format!("bill-{index}"),
             format!("account-{index}"),
@@ -24,7 +30,14 @@ async fn a_bill_is_metered_once_however_it_arrives() {
             1 => message::event("billing.bill.created", &organization, &bill),
             2 => message::event("billing.bill.updated", &organization, &bill),
             3 => message::plain(&organization, &bill),
-            _ => message::reference(&organization, &id),
+            4 => message::reference(&organization, &id),
+            // An event that names the bill alone.
+            _ => {
+                let mut event = message::event("billing.bill.updated", &organization, &bill);
+                let named = event.pointer_mut("/m3terEvent/eventData/newDto").unwrap();
+                named.as_object_mut().unwrap().remove("lineItems").unwrap();
+                event
+            }
         };
         for _ in 0..2 {
             assert!(!scene.send(message.clone()).await.dead_lettered, "{message}");
@@ -37,7 +50,7 @@ async fn a_bill_is_metered_once_however_it_arrives() {
         .map(|(customer, units)| (customer.as_str(), DIMENSION, "2025-06-10T10", *units))
         .collect();
     scene.assert_billed(&expect);
-    assert_eq!(scene.metering_calls(), 4);
+    assert_eq!(scene.metering_calls(), 5);
     scene.end().await;
 }
 

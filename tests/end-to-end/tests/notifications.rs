@@ -213,7 +213,8 @@ async fn an_organization_that_cannot_be_asked_holds_up_no_other() {
     // m3ter refuses this one's key: that is said, and the next sweep asks from where the last good one began.
     let fault = Fault {
         action: Some("ListBills".to_owned()),
-        ..Fault::new(Service::M3ter, FaultKind::AccessDenied, 1)
+        // With the token that it has, and with a new one.
+        ..Fault::new(Service::M3ter, FaultKind::AccessDenied, 2)
     };
     scene.sandbox.faults(vec![fault]).expect("faults");
     let mut june = held(&bill("june", ACME, 2).of("103.07"), "2025-06-10T10:20:00Z");

@@ -82,7 +82,7 @@ async fn what_is_sent_waits_carries_or_is_blocked_is_listed_page_by_page() {
     assert_eq!(told(&scene).await, [row("KEY", "CARRY", -402)]);
     // Another buyer, who is refused: blocked.
     scene.map("Account", "other", "Customer", "222233334444").await;
-    scene.subscribed("222233334444", false);
+    scene.switch(json!({ "badCustomers": ["222233334444"] }));
     scene.bill(&bill("others", "other", 1).of("53.03")).await;
     // A third, whom AWS does not answer.
     scene.map("Account", "third", "Customer", "333344445555").await;
@@ -106,7 +106,7 @@ async fn what_is_sent_waits_carries_or_is_blocked_is_listed_page_by_page() {
     assert_eq!(entry["parts"], json!({ "thirds": 5_911 }));
     let blocked = all.iter().find(|item| item["state"] == "BLOCKED").expect("a key");
     let reason = blocked["reason"].as_str().expect("a reason");
-    assert!(reason.contains("CustomerNotSubscribed"), "{reason}");
+    assert!(reason.contains("InvalidCustomerIdentifierException"), "{reason}");
     scene.heal();
     scene.tick().await;
     assert_eq!(told(&scene).await, expected[1..]);
@@ -357,10 +357,10 @@ async fn a_decision_whose_transaction_s_answer_was_lost_counts_once() {
     scene.assert_billed(&[acme(ELEVEN, 10_103)]);
     // The same for a block.
     scene.map("Account", "other", "Customer", "222233334444").await;
-    scene.subscribed("222233334444", false);
+    scene.switch(json!({ "badCustomers": ["222233334444"] }));
     scene.bill(&bill("others", "other", 1).of("53.03")).await;
     let path = format!("{PENDING}/{}/unblock", id_of(&scene, "BLOCKED").await);
-    scene.subscribed("222233334444", true);
+    scene.switch(json!({ "badCustomers": [] }));
     scene.sandbox.faults(vec![lost]).expect("faults");
     scene
         .seller
@@ -377,10 +377,21 @@ async fn a_block_that_an_operator_lifts_lets_the_money_through_or_is_set_again()
     let mut scene = Scene::start().await.with(per_bill()).await;
     scene.subscribed(ACME_AWS_ACCOUNT, false);
     scene.bill(&bill("june", ACME, 1).of("101.03")).await;
+    // The first refusal may be the hour's.
+    assert_eq!(told(&scene).await, [row("KEY", "WAITS", 10_103)]);
+    let waits = &pending(&scene, 200).await[0];
+    assert!(
+        waits["reason"]
+            .as_str()
+            .unwrap()
+            .ends_with("the next hour is tried once more"),
+        "{waits}"
+    );
+    scene.until("2025-06-10T11:02:00Z").await;
     assert_eq!(told(&scene).await, [row("KEY", "BLOCKED", 10_103)]);
     let path = format!("{PENDING}/{}/unblock", id_of(&scene, "BLOCKED").await);
     // Nothing was mended: AWS refuses again.
-    scene.until("2025-06-10T11:02:00Z").await;
+    scene.until("2025-06-10T12:02:00Z").await;
     let reason = json!({ "reason": "the buyer says the agreement is signed" });
     scene.seller.post(&path, &reason).await.expect("unblocked");
     scene.rest().await;
@@ -388,14 +399,14 @@ async fn a_block_that_an_operator_lifts_lets_the_money_through_or_is_set_again()
     assert!(scene.billed().is_empty());
     // Now it is.
     scene.subscribed(ACME_AWS_ACCOUNT, true);
-    scene.until("2025-06-10T12:02:00Z").await;
+    scene.until("2025-06-10T13:02:00Z").await;
     let unblocked = scene.seller.post(&path, &reason).await.expect("unblocked");
     assert_eq!(
         unblocked["unblocked"]["by"],
         json!(scene.sandbox.access_key().access_key_id)
     );
     scene.rest().await;
-    scene.assert_billed(&[acme("2025-06-10T12", 10_103)]);
+    scene.assert_billed(&[acme("2025-06-10T13", 10_103)]);
     assert_eq!(told(&scene).await, []);
     scene.seller.post(&path, &reason).await.expect("the same again");
     Scene::assert_refused(

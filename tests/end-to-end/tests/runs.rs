@@ -246,6 +246,7 @@ async fn one_bill_that_keeps_failing_disables_nothing() {
     scene.subscribed(ACME_AWS_ACCOUNT, false);
     let blocked = |number: i64| bill(&format!("blocked-{number}"), ACME, 1).of("7.01");
     scene.bill(&blocked(0)).await;
+    scene.until("2025-06-10T11:02:00Z").await;
     let more = (1..25).map(|number| message::updated(&organization, &blocked(number)));
     scene.send_together(more.collect::<Vec<_>>()).await;
     assert!(is_enabled(&scene).await && scene.sandbox.outbox().is_empty());

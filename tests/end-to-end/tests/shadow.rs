@@ -1,6 +1,7 @@
 //! Shadow: bills are counted beside another program that meters them, and nothing is sent until the seller switches over.
 
-use end_to_end::{ACME_AWS_ACCOUNT, DIMENSION, Scene, and, june, per_bill};
+use end_to_end::{ACME, ACME_AWS_ACCOUNT, DIMENSION, GLOBEX_LICENSE, Scene, and, june, per_bill};
+use sandbox::{Change, FaultKind};
 use serde_json::{Value, json};
 
 const TEN: &str = "2025-06-10T10";
@@ -95,4 +96,45 @@ async fn what_a_shadow_counted_is_not_sent_when_it_is_deleted() {
     scene.bill(&june(2, "150.00")).await;
     scene.assert_billed(&[(ACME_AWS_ACCOUNT, DIMENSION, "2025-06-10T12", 15_000)]);
     scene.end().await;
+}
+
+#[tokio::test]
+async fn a_buyer_who_is_refused_after_the_switch_to_shadow_is_not_tried_in_an_earlier_hour() {
+    for license in [false, true] {
+        let mut scene = Scene::start().await.with(settings(false)).await;
+        let left = "2025-06-10T10:50:00Z";
+        if license {
+            scene.map("Account", ACME, "License", GLOBEX_LICENSE).await;
+            scene.switch(json!({ "licensePeriods": [{ "licenseArn": GLOBEX_LICENSE, "until": left }] }));
+        } else {
+            scene.switch(json!({ "subscriptionJudged": "usageHour" }));
+            let statement = json!({ "customer": ACME_AWS_ACCOUNT, "subscribed": false, "from": left });
+            let statement = serde_json::from_value(statement).unwrap();
+            scene.change(Change::BuyerStated { statement });
+        }
+        scene.bill(&june(1, "101.03")).await;
+        scene.until("2025-06-10T11:02:00Z").await;
+        // Pending when the shadow begins, refused after it; what the shadow counts is another program's to send.
+        scene.metering_always_fails(FaultKind::Throttle);
+        scene.bill(&june(2, "103.07")).await;
+        scene.reconfigure(settings(true)).await;
+        scene.bill(&june(3, "150.00")).await;
+        scene.heal();
+        scene.tick().await;
+        let of_ten = (ACME_AWS_ACCOUNT, DIMENSION, TEN, 10_103);
+        scene.assert_billed(&[of_ten]);
+        assert_eq!(
+            scene.entries(ACME_AWS_ACCOUNT, DIMENSION).await,
+            [
+                (TEN.to_owned(), 10_103, "ACCEPTED"),
+                (ELEVEN.to_owned(), 204, "REFUSED")
+            ]
+        );
+        assert_eq!(pending(&scene).await[0]["units"], 4_897);
+        // Lifted, it is: the latest free hour in which the buyer had his agreement.
+        scene.reconfigure(settings(false)).await;
+        scene.until("2025-06-10T12:02:00Z").await;
+        scene.assert_billed(&[of_ten, (ACME_AWS_ACCOUNT, DIMENSION, "2025-06-10T09", 4_897)]);
+        scene.end().await;
+    }
 }

@@ -375,7 +375,11 @@ async fn a_buyer_without_subscription_is_told_with_the_way_out() {
     kit.control("POST", "/buyers", statement.to_string()).await;
     kit.send(&kit.payload("bill-created.json")).await;
     let run = kit.run(input::BILL).await;
-    assert_eq!(run["status"], "ERROR");
+    assert_eq!(run["status"], "AWAITING_RETRY");
+    let said = ["the next hour is tried once more", "The units are kept"];
+    says(&text(&run["error"]), &said);
+    kit.sandbox.advance(jiff::SignedDuration::from_hours(1)).await.unwrap();
+    let run = kit.run(input::BILL).await;
     let said = [
         "31230 units of 5wq8xk2m7rj4nv1tz9dh3bcf6-acme_cloud for hour 2025-06-10T10: REFUSED",
         "AWS says CustomerNotSubscribed",

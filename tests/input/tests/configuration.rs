@@ -63,7 +63,7 @@ fn bad_values() -> Vec<(&'static str, Value, &'static str)> {
         (
             "marketplaceMeteringRegion",
             json!("Virginia"),
-            "give an AWS region such as us-east-1",
+            "AWS meters in af-south-1, ",
         ),
         ("marketplaceShadow", json!("yes"), "give true or false"),
         ("awsMarketplaceCloudtrailChecks", json!("on"), "give true or false"),

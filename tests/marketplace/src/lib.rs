@@ -32,4 +32,4 @@ pub use error::MeteringError;
 pub use marketplace::{Call, Marketplace};
 pub use record::{Customer, Held, Identity, UsageKey};
 pub use rules::{QUANTITY_MAX, REQUEST_BYTES_MAX, USAGE_RECORDS_PER_CALL_MAX, hour_of, window_refusal};
-pub use switches::{IdenticalRepeat, SubscriptionJudged, SwitchChange, Switches};
+pub use switches::{IdenticalRepeat, LicensePeriod, SubscriptionJudged, SwitchChange, Switches};

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::buyers::{BuyerStatement, Buyers};
 use crate::error::MeteringError;
-use crate::record::{Held, Identity, UsageKey};
+use crate::record::{Customer, Held, Identity, UsageKey};
 use crate::request::{self, Record};
 use crate::rules::{hour_of, window_refusal};
 use crate::switches::{IdenticalRepeat, SubscriptionJudged, SwitchChange, Switches};
@@ -175,6 +175,17 @@ impl Marketplace {
                     format!("The license {license} is not valid"),
                 ));
             }
+            Identity::License(license)
+                if switches
+                    .license_periods
+                    .iter()
+                    .any(|period| period.excludes(license, record.timestamp)) =>
+            {
+                return Err(MeteringError::refused(
+                    "InvalidLicenseException",
+                    format!("The usage is not within the activation period of license {license}"),
+                ));
+            }
             Identity::Product(_) | Identity::License(_) => {}
         }
         if bad(&switches.bad_customers, record.customer.as_str()) {
@@ -212,16 +223,35 @@ impl Marketplace {
             if self.switches.refused_customer_occupies_hour {
                 self.write(key, record.quantity, false, call.account);
             }
-            return result(record, "CustomerNotSubscribed", None);
+            return self.result(record, "CustomerNotSubscribed", None);
         }
         let is_first = !self.held.contains_key(&key);
         let same_is_success = is_first || self.switches.identical_repeat == IdenticalRepeat::Success;
         let held = self.write(key, record.quantity, true, call.account);
-        if held.billed && held.quantity == record.quantity && same_is_success {
-            result(record, "Success", Some(&held.metering_record_id))
-        } else {
-            result(record, "DuplicateRecord", None)
+        let receipt = (held.billed && held.quantity == record.quantity && same_is_success)
+            .then(|| held.metering_record_id.clone());
+        match receipt {
+            Some(receipt) => self.result(record, "Success", Some(&receipt)),
+            None => self.result(record, "DuplicateRecord", None),
         }
+    }
+
+    //= https://docs.aws.amazon.com/marketplace/latest/userguide/saas-code-examples.html
+    //# "CustomerIdentifier":"customerID" in the answer to a request with the account id alone
+    fn result(&self, record: &Record, status: &str, metering_record_id: Option<&str>) -> Value {
+        let mut echo = record.as_sent.clone();
+        if let (true, Value::Object(fields)) = (self.switches.echoes_both_identities, &mut echo) {
+            let (name, other) = match &record.customer {
+                Customer::AwsAccount(id) => ("CustomerIdentifier", format!("legacy-{id}")),
+                Customer::Identifier(id) => ("CustomerAWSAccountId", account_id(id)),
+            };
+            fields.insert(name.to_owned(), json!(other));
+        }
+        let mut result = json!({ "UsageRecord": echo, "Status": status });
+        if let (Some(id), Value::Object(fields)) = (metering_record_id, &mut result) {
+            fields.insert("MeteringRecordId".to_owned(), json!(id));
+        }
+        result
     }
 
     /// Writes if nothing is held under the key; gives what is held afterwards.
@@ -239,12 +269,12 @@ impl Marketplace {
     }
 }
 
-fn result(record: &Record, status: &str, metering_record_id: Option<&str>) -> Value {
-    let mut result = json!({ "UsageRecord": record.as_sent, "Status": status });
-    if let (Some(id), Value::Object(fields)) = (metering_record_id, &mut result) {
-        fields.insert("MeteringRecordId".to_owned(), json!(id));
-    }
-    result
+/// The account behind an identifier of old: twelve digits that depend on it alone.
+fn account_id(identifier: &str) -> String {
+    let digits = identifier.bytes().fold(0_u64, |digits, byte| {
+        (digits * 257 + u64::from(byte)) % 1_000_000_000_000
+    });
+    format!("{digits:012}")
 }
 
 // Looks like AWS's identifiers and depends on the count alone.

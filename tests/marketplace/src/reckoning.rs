@@ -188,7 +188,7 @@ fn source_of(line: &Value, split: Split) -> Source {
     let named = match split {
         Split::ItemPerBill => return Source::Bill,
         Split::ItemPerProduct => text(line, "productId"),
-        Split::ItemPerAggregation => text(line, "aggregationId").or_else(|| text(line, "compoundAggregationId")),
+        Split::ItemPerAggregation => text(line, "compoundAggregationId").or_else(|| text(line, "aggregationId")),
     };
     named.map_or(Source::Unnamed, |name| Source::Named(name.to_owned()))
 }

@@ -1,5 +1,6 @@
 //! The questions that AWS's documents leave open, each a switch.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What a byte-identical repeat of an accepted record is answered.
@@ -22,6 +23,29 @@ pub enum SubscriptionJudged {
     /// At the hour for which usage is reported.
     #[serde(rename = "usageHour")]
     AtUsageHour,
+}
+
+/// When a licence is active. Outside of it AWS refuses its usage as it refuses a licence that it does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LicensePeriod {
+    /// Whose period it is.
+    pub license_arn: String,
+    /// Its first instant; absent: it always was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// The first instant after it; absent: it does not end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+impl LicensePeriod {
+    //= https://docs.aws.amazon.com/marketplace/latest/APIReference/API_marketplace-metering_BatchMeterUsage.html
+    //# usage is within the license activation period
+    pub(crate) fn excludes(&self, license_arn: &str, at: Timestamp) -> bool {
+        let outside = self.from.is_some_and(|from| at < from) || self.until.is_some_and(|until| at >= until);
+        self.license_arn == license_arn && outside
+    }
 }
 
 /// How the open questions are answered at the moment.
@@ -49,6 +73,12 @@ pub struct Switches {
     pub bad_licenses: Vec<String>,
     /// Customers (identifier or account id) that do not exist.
     pub bad_customers: Vec<String>,
+    /// Licences that are active for a time only.
+    #[serde(default)]
+    pub license_periods: Vec<LicensePeriod>,
+    /// Whether an answer names a buyer by account id and by identifier, whichever of them the request had, as AWS's examples do. Default: no.
+    #[serde(default)]
+    pub echoes_both_identities: bool,
 }
 
 impl Default for Switches {
@@ -63,6 +93,8 @@ impl Default for Switches {
             bad_products: Vec::new(),
             bad_licenses: Vec::new(),
             bad_customers: Vec::new(),
+            license_periods: Vec::new(),
+            echoes_both_identities: false,
         }
     }
 }
@@ -98,6 +130,12 @@ pub struct SwitchChange {
     /// Replaces [`Switches::bad_customers`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad_customers: Option<Vec<String>>,
+    /// Replaces [`Switches::license_periods`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license_periods: Option<Vec<LicensePeriod>>,
+    /// See [`Switches::echoes_both_identities`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echoes_both_identities: Option<bool>,
 }
 
 impl Switches {
@@ -122,5 +160,7 @@ impl Switches {
         put(&mut self.bad_products, change.bad_products);
         put(&mut self.bad_licenses, change.bad_licenses);
         put(&mut self.bad_customers, change.bad_customers);
+        put(&mut self.license_periods, change.license_periods);
+        put(&mut self.echoes_both_identities, change.echoes_both_identities);
     }
 }

@@ -33,7 +33,7 @@ const SWEEP_MINUTE: i8 = 41;
 
 /// On the 1st the tick also runs at these minutes past five, before last month closes at six.
 const MONTH_END_HOUR: i8 = 5;
-const MONTH_END_MINUTES: [i8; 3] = [15, 30, 45];
+const MONTH_END_MINUTES: [i8; 4] = [15, 30, 45, 55];
 
 /// When the previous day is reconciled.
 const DAILY_HOUR: i8 = 11;
@@ -196,7 +196,8 @@ mod tests {
             ("2026-04-01T05:01:00Z", "2026-04-01T05:15:00Z"),
             ("2026-04-01T05:15:00Z", "2026-04-01T05:30:00Z"),
             ("2026-04-01T05:30:30Z", "2026-04-01T05:45:00Z"),
-            ("2026-04-01T05:45:00Z", "2026-04-01T06:01:00Z"),
+            ("2026-04-01T05:45:00Z", "2026-04-01T05:55:00Z"),
+            ("2026-04-01T05:55:00Z", "2026-04-01T06:01:00Z"),
         ] {
             let expected: Timestamp = next.parse().unwrap();
             assert_eq!(next_tick(after.parse().unwrap()), Some(expected), "{after}");

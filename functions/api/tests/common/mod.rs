@@ -16,10 +16,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use outbill::{
-    effects::{access::Permission, ledger::Ledger},
+    decisions::validation::EntityReference,
+    effects::{access::Permission, ledger::Ledger, waiting::Awaited},
     values::{
         bill::BillReference,
-        ids::{BillId, OrganizationId, RunId},
+        ids::{AccountId, BillId, ConfigurationId, OrganizationId, RunId},
     },
 };
 use serde_json::{Value, json};
@@ -131,11 +132,19 @@ impl Api {
             .collect()
     }
 
-    pub async fn wait_for(&self, what: &str, bill: &str, run: &str) {
+    pub async fn wait_for(&self, what: &Awaited, bill: &str, run: &str) {
         let (organization, bill) = (organization(), BillId::new(bill).unwrap());
         let (bill, run) = (BillReference { organization, bill }, RunId::new(run).unwrap());
         self.world.outbill.waiting.put(&bill, what, &run, "1").await.unwrap();
     }
+}
+
+pub fn of_configuration(id: &str) -> Awaited {
+    Awaited::Configuration(ConfigurationId::new(id).unwrap())
+}
+
+pub fn of_account(id: &str) -> Awaited {
+    Awaited::MappingOf(EntityReference::account(&AccountId::new(id).unwrap()))
 }
 
 pub fn configuration() -> Value {

@@ -1,27 +1,24 @@
-//! Signed clients, one for each role and region, kept while the function is warm; and what AWS's errors mean.
+//! Who asks CloudTrail, and how patiently; and what its errors mean.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_config::{Region, SdkConfig, sts::AssumeRoleProvider};
+use aws_config::SdkConfig;
 use aws_sdk_cloudtrail::Client;
+use aws_sdk_cloudtrail::config::Builder;
 use aws_sdk_cloudtrail::config::retry::RetryConfig;
 use aws_sdk_cloudtrail::config::timeout::TimeoutConfig;
-use aws_sdk_cloudtrail::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudtrail::error::{ProvideErrorMetadata, SdkError};
 
 use super::{Place, TrailError};
-use crate::effects::destinations::aws_marketplace::pace::Pace;
-use crate::effects::destinations::aws_marketplace::verdict::{Unsigned, unsigned};
+use crate::effects::aws::clients::{Clients, Paced};
+use crate::effects::aws::signing::{Unsigned, chain, unsigned};
 use crate::effects::random::Random;
-use crate::values::credential::AwsRole;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// CloudTrail throttles early, and a reading can wait.
 const ATTEMPTS_MAX: u32 = 5;
 const SESSION_NAME: &str = "outbill-reconcile";
-const OWN_ACCOUNT: &str = "own";
 //= https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 //# The rate of lookup requests is limited to two per second, per account, per Region
 const LOOKUPS_PER_SECOND: u32 = 2;
@@ -29,80 +26,35 @@ const LOOKUPS_PER_SECOND: u32 = 2;
 /// CloudTrail. Clones share their clients and their pace.
 #[derive(Debug, Clone)]
 pub struct CloudTrail {
-    sdk: SdkConfig,
     pub(super) random: Random,
-    kept: Arc<Mutex<Kept>>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    /// By role and region, so that a credential whose role changes gets another client.
-    clients: HashMap<(Option<(String, String)>, String), Client>,
-    /// By AWS account and region, as AWS counts.
-    paces: HashMap<(String, String), Arc<Pace>>,
+    clients: Clients<Client>,
 }
 
 impl CloudTrail {
     /// Signs with what `sdk` says; pauses between polls differ by `random`.
     pub fn new(sdk: &SdkConfig, random: Random) -> CloudTrail {
         CloudTrail {
-            sdk: sdk.clone(),
             random,
-            kept: Arc::default(),
+            clients: Clients::new(sdk, SESSION_NAME, LOOKUPS_PER_SECOND, connect),
         }
     }
 
-    /// The client of whoever reads at a place.
-    pub(super) async fn client(&self, place: &Place) -> Client {
+    /// The client of whoever reads at a place. Its pace is that of lookups alone.
+    pub(super) async fn client(&self, place: &Place) -> Paced<Client> {
         let role = place.credential.aws.as_ref();
-        let name = (
-            role.map(|role| (role.arn(), role.external_id.clone())),
-            place.checks.region.clone(),
-        );
-        let known = self.lock().clients.get(&name).cloned();
-        if let Some(client) = known {
-            return client;
-        }
-        let client = self.make(role, &place.checks.region).await;
-        self.lock().clients.entry(name).or_insert(client).clone()
+        self.clients.get(role, &place.checks.region).await
     }
+}
 
-    /// Waits for a turn to look something up.
-    pub(super) async fn turn(&self, place: &Place) {
-        let role = place.credential.aws.as_ref();
-        let account = role.map_or_else(|| OWN_ACCOUNT.to_owned(), |role| role.account_id.clone());
-        let pace = {
-            let mut kept = self.lock();
-            let pace = kept.paces.entry((account, place.checks.region.clone()));
-            Arc::clone(pace.or_insert_with(|| Arc::new(Pace::new(LOOKUPS_PER_SECOND))))
-        };
-        pace.turn().await;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn make(&self, role: Option<&AwsRole>, region: &str) -> Client {
-        let timeouts = TimeoutConfig::builder()
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build();
-        let config = aws_sdk_cloudtrail::config::Builder::from(&self.sdk)
-            .region(Region::new(region.to_owned()))
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
-            .timeout_config(timeouts);
-        let config = match role {
-            Some(role) => {
-                let assumed = AssumeRoleProvider::builder(role.arn())
-                    .session_name(SESSION_NAME)
-                    .external_id(&role.external_id);
-                config.credentials_provider(assumed.configure(&self.sdk).build().await)
-            }
-            None => config,
-        };
-        Client::from_conf(config.build())
-    }
+fn connect(sdk: &SdkConfig) -> Client {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .build();
+    let config = Builder::from(sdk)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+        .timeout_config(timeouts);
+    Client::from_conf(config.build())
 }
 
 /// What an error of CloudTrail's means: AWS's own refusals stay refusals, all else can be tried again.
@@ -127,7 +79,7 @@ where
             },
             Some(_) | None if unsigned(&error) == Some(Unsigned::Refused) => TrailError::Refused {
                 operation,
-                message: DisplayErrorContext(&error).to_string(),
+                message: chain(&error),
             },
             Some(_) | None => TrailError::Unavailable {
                 operation,

@@ -8,11 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::values::amount::{RECORD_UNITS_MAX, Units};
 use crate::values::hour::Hour;
-use crate::values::trail::{Content, Observation, TrailEvent};
+use crate::values::trail::{Content, EVENT_NAME, EVENT_SOURCE, Observation, TrailEvent};
 use crate::values::usage_key::{Buyer, Customer, UsageKey};
-
-const EVENT_SOURCE: &str = "metering-marketplace.amazonaws.com";
-const EVENT_NAME: &str = "BatchMeterUsage";
 
 /// What an event is made of, wherever it was read.
 pub(super) struct Parts {
@@ -110,9 +107,11 @@ impl Parts {
         let timestamp = field(&record, "timestamp").ok_or("a usage record has no timestamp")?;
         let at = instant(timestamp).ok_or("a usage record's timestamp cannot be read")?;
         let given = |name: &str| text(&record, name).filter(|text| !text.is_empty());
-        let customer = match (given("customerAWSAccountId"), given("customerIdentifier")) {
-            (Some(id), _) => Customer::AwsAccountId(id),
-            (None, Some(id)) => Customer::Identifier(id),
+        let account_id = given("customerAWSAccountId").map(Customer::AwsAccountId);
+        let identifier = given("customerIdentifier").map(Customer::Identifier);
+        let (customer, other) = match (account_id, identifier) {
+            (Some(account_id), identifier) => (account_id, identifier),
+            (None, Some(identifier)) => (identifier, None),
             (None, None) => return Err("a usage record names no customer"),
         };
         let product_code = self.product_code.clone().filter(|code| !code.is_empty());
@@ -127,12 +126,22 @@ impl Parts {
             },
             (None, None, _) => return Err("the request has neither a product code nor a licence"),
         };
+        let dimension = given("dimension").ok_or("a usage record has no dimension")?;
+        let key_of = |buyer: Buyer| UsageKey {
+            region: region.to_owned(),
+            buyer,
+            dimension: dimension.clone(),
+        };
+        let other_buyer = match &buyer {
+            Buyer::Product { product_code, .. } => other.map(|customer| Buyer::Product {
+                product_code: product_code.clone(),
+                customer,
+            }),
+            Buyer::License { .. } => None,
+        };
         Ok(Observation {
-            key: UsageKey {
-                region: region.to_owned(),
-                buyer,
-                dimension: given("dimension").ok_or("a usage record has no dimension")?,
-            },
+            other_key: other_buyer.map(key_of),
+            key: key_of(buyer),
             product_code,
             hour: Hour::containing(at),
             quantity: quantity(field(&record, "quantity")).ok_or("a usage record's quantity cannot be read")?,

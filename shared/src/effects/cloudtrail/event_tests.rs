@@ -54,6 +54,22 @@ fn an_event_is_read_as_it_comes() {
 }
 
 #[test]
+fn the_other_name_of_a_buyer_is_kept_where_an_event_has_both() {
+    let other = |identifier: &str| {
+        let event = event(|event| {
+            event["responseElements"]["results"][0]["usageRecord"]["customerIdentifier"] = json!(identifier);
+        });
+        only(content(&event)).other_key.map(|key| key.buyer)
+    };
+    assert_eq!(other(""), None);
+    let expect = Buyer::Product {
+        product_code: "p".into(),
+        customer: Customer::Identifier("ifAPi5AcF3".into()),
+    };
+    assert_eq!(other("ifAPi5AcF3"), Some(expect));
+}
+
+#[test]
 fn all_identities_are_read() {
     let buyer = |change: fn(&mut Value)| {
         let event = event(|event| change(&mut event["responseElements"]["results"][0]["usageRecord"]));

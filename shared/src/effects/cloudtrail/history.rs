@@ -5,7 +5,7 @@ use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
 
 use super::clients::failed;
 use super::{CloudTrail, Place, TrailError, TrailPage, event};
-use crate::values::trail::Stretch;
+use crate::values::trail::{EVENT_NAME, Stretch};
 
 //= https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 //# MaxResults: the number of events to return; possible values are 1 through 50
@@ -18,17 +18,18 @@ pub(super) async fn page(
     stretch: Stretch,
     token: Option<&str>,
 ) -> Result<TrailPage, TrailError> {
-    let client = cloudtrail.client(place).await;
-    cloudtrail.turn(place).await;
+    let paced = cloudtrail.client(place).await;
+    paced.pace.turn().await;
     let name = LookupAttribute::builder()
         .attribute_key(LookupAttributeKey::EventName)
-        .attribute_value("BatchMeterUsage")
+        .attribute_value(EVENT_NAME)
         .build();
     let name = name.map_err(|error| TrailError::Unavailable {
         operation: OPERATION,
         source: Box::new(error),
     })?;
-    let answer = client
+    let answer = paced
+        .client
         .lookup_events()
         .lookup_attributes(name)
         .start_time(DateTime::from_secs(stretch.from.as_second()))

@@ -16,8 +16,8 @@ use super::clients::failed;
 use super::event::{Parts, instant, is_true};
 use super::{CloudTrail, Place, TrailError, TrailPage};
 use crate::decisions::coverage::{self, FieldSelector, Selector, Store, Uncovered};
-use crate::effects::destinations::aws_marketplace::pace::jittered;
-use crate::values::trail::{Stretch, TrailEvent};
+use crate::effects::aws::pace::jittered;
+use crate::values::trail::{EVENT_NAME, EVENT_SOURCE, Stretch, TrailEvent};
 
 /// An event holds up to 25 usage records, and each is in memory beside its entry: AWS would give 1,000 events at once, and take 300 MB.
 const ROWS_PER_PAGE_MAX: i32 = 200;
@@ -37,7 +37,7 @@ pub(super) async fn check(
     store: &str,
     from: Timestamp,
 ) -> Result<Result<Option<Timestamp>, Uncovered>, TrailError> {
-    let client = cloudtrail.client(place).await;
+    let client = cloudtrail.client(place).await.client;
     let answer = client.get_event_data_store().event_data_store(store).send().await;
     let answer = answer.map_err(failed("CloudTrail GetEventDataStore"))?;
     let selectors = answer.advanced_event_selectors().iter().map(|selector| Selector {
@@ -82,7 +82,7 @@ pub(super) async fn page(
     stretch: Stretch,
     token: Option<&str>,
 ) -> Result<TrailPage, TrailError> {
-    let client = cloudtrail.client(place).await;
+    let client = cloudtrail.client(place).await.client;
     let (query, token) = match token {
         Some(token) => token.split_once(' ').ok_or(TrailError::Expired)?,
         None => (&*start(cloudtrail, &client, place, store, stretch).await?, ""),
@@ -179,7 +179,7 @@ fn statement(store: &str, place: &Place, stretch: Stretch) -> Option<String> {
          element_at(responseElements, 'omitted') AS responseOmitted, \
          element_at(responseElements, 'results') AS results \
          FROM {id} \
-         WHERE eventSource = 'metering-marketplace.amazonaws.com' AND eventName = 'BatchMeterUsage' \
+         WHERE eventSource = '{EVENT_SOURCE}' AND eventName = '{EVENT_NAME}' \
          AND awsRegion = '{region}' AND eventTime >= '{}' AND eventTime < '{}'{account}",
         instant(stretch.from),
         instant(stretch.until),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 
-use super::{Ledger, rows};
+use super::{Ledger, TRANSACTION_ACTIONS_MAX, rows};
 use crate::decisions::amendment::Amended;
 use crate::effects::row::{Item, text};
 use crate::effects::store_error::unavailable;
@@ -21,9 +21,6 @@ use crate::values::hour::Hour;
 use crate::values::ids::OrganizationId;
 use crate::values::usage_key::KeyHash;
 
-//= https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
-//# TransactWriteItems groups up to 100 action requests
-const TRANSACTION_ACTIONS_MAX: usize = 100;
 /// Rows of a list that are read at once.
 const LISTED_PER_PAGE_MAX: i32 = 1000;
 

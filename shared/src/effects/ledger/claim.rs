@@ -4,17 +4,13 @@ use jiff::Timestamp;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 
-use super::{Claim, Ledger, rows};
+use super::{Claim, Ledger, TRANSACTION_ACTIONS_MAX, rows};
 use crate::effects::table::{StoreError, Transacted};
 use crate::values::amount::Units;
 use crate::values::bill::BillReference;
 use crate::values::entry::{Entry, KeyState};
 use crate::values::manifest::Manifest;
 use crate::values::usage_key::KeyHash;
-
-//= https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
-//# TransactWriteItems groups up to 100 action requests
-const TRANSACTION_ACTIONS_MAX: usize = 100;
 
 /// The manifest that changes were decided on. Nothing of them happens if it is not the newest.
 #[derive(Debug, Clone, Copy)]

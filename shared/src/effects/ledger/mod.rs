@@ -39,11 +39,15 @@ use crate::values::usage_key::KeyHash;
 pub use amend::{TrailList, TrailListed};
 pub use claim::{Applied, Guard, KeyChange};
 pub use open::Open;
-pub use record::Recorded;
 pub(crate) use record::new_entry;
+pub use record::{EarlierHour, Recorded};
 pub use resolve::{Resolved, Unblocked};
 pub(crate) use rows::{USAGE_PREFIX, bill_partition, bills_partition};
 pub use work::WorkPage;
+
+//= https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+//# TransactWriteItems groups up to 100 action requests
+const TRANSACTION_ACTIONS_MAX: usize = 100;
 
 /// The proof that an entry is durably ours and that an attempt to send it is durably started.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Claim, Ledger, LedgerError, rows};
+use super::{Claim, Ledger, LedgerError, TRANSACTION_ACTIONS_MAX, rows};
 use crate::decisions::amendment;
 use crate::decisions::claim::{self, ConnectionHealth, Hours};
 use crate::decisions::verdict::{self, Answer, KeyEffect, Transition};
@@ -15,8 +15,6 @@ use crate::values::usage_key::KeyHash;
 
 /// Times an outcome is decided anew because its rows changed.
 pub(super) const TRIES_MAX: usize = 20;
-/// An accepted entry takes one action, and one for each bill that has a part of it; so many parts fill the rest of a transaction.
-const ACCEPTED_ACTIONS_MAX: usize = 100;
 
 /// An entry after its answer was recorded.
 #[derive(Debug, Clone)]
@@ -26,6 +24,8 @@ pub struct Recorded {
     pub follow_up: Option<Claim>,
     /// Why the key is blocked from now on.
     pub blocked: Option<String>,
+    /// Whether the next hour's tick lifts that block.
+    pub tried_again: bool,
 }
 
 impl Recorded {
@@ -35,8 +35,26 @@ impl Recorded {
             entry,
             follow_up: None,
             blocked: None,
+            tried_again: false,
         }
     }
+}
+
+/// Whether a buyer whom AWS refuses in an hour is tried in an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlierHour {
+    Taken,
+    /// Nothing new is claimed now: what was refused is owed again, and waits with the rest.
+    Left,
+}
+
+/// What AWS answered on a key until now.
+enum Past {
+    /// It accepted something.
+    Accepted,
+    /// It refused something, and accepted nothing.
+    Refused,
+    New,
 }
 
 /// What a transition rests on.
@@ -53,6 +71,7 @@ struct Change {
     state: Option<KeyState>,
     follow_up: Option<Entry>,
     blocked: Option<String>,
+    tried_again: bool,
 }
 
 impl Ledger {
@@ -67,9 +86,10 @@ impl Ledger {
         let mut waiting = accepted;
         while !waiting.is_empty() {
             let mut actions = 0_usize;
+            // An accepted entry takes one action, and one for each bill that has a part of it.
             let fit = waiting.iter().take_while(|(claim, _)| {
                 actions = actions.saturating_add(1).saturating_add(claim.entry().parts.len());
-                actions <= ACCEPTED_ACTIONS_MAX
+                actions <= TRANSACTION_ACTIONS_MAX
             });
             let rest = waiting.split_off(fit.count().max(1));
             match self.record_together(&waiting).await {
@@ -80,7 +100,8 @@ impl Ledger {
                 ),
                 Ok(false) => {
                     for (claim, metering_record_id) in waiting {
-                        match self.record(claim, Answer::Success { metering_record_id }, now).await {
+                        let answer = Answer::Success { metering_record_id };
+                        match self.record(claim, answer, EarlierHour::Taken, now).await {
                             Ok(one) => recorded.push(one),
                             Err(error) => failed = failed.or(Some(error)),
                         }
@@ -116,15 +137,24 @@ impl Ledger {
     }
 
     /// Records one answer on the entry as it is now, whatever other workers recorded meanwhile.
-    pub async fn record(&self, claim: Claim, answer: Answer, now: Timestamp) -> Result<Recorded, LedgerError> {
+    pub async fn record(
+        &self,
+        claim: Claim,
+        answer: Answer,
+        earlier_hour: EarlierHour,
+        now: Timestamp,
+    ) -> Result<Recorded, LedgerError> {
         let hash = claim.entry().key.hash();
         for _ in 0..TRIES_MAX {
             let Some(entry) = self.entry(&hash, claim.entry().hour).await? else {
                 return Err(StoreError::corrupt(rows::key_partition(&hash), rows::hour_row(claim.entry().hour)).into());
             };
-            let Some(transition) = verdict::transition(&entry, &answer) else {
+            let Some(mut transition) = verdict::transition(&entry, &answer) else {
                 return Ok(Recorded::plain(entry));
             };
+            if transition.effect == KeyEffect::ReleaseThenEarlierHour && earlier_hour == EarlierHour::Left {
+                transition.effect = KeyEffect::Release;
+            }
             let id = match &answer {
                 Answer::Success { metering_record_id } => Some(metering_record_id.as_str()),
                 _ => None,
@@ -228,12 +258,13 @@ impl Ledger {
             Evidence::Operator(resolution) => (None, Some(resolution)),
         };
         let change = self.change(&entry, transition, now).await?;
+        let reason = change.blocked.clone().or_else(|| transition.reason.clone());
         let table = self.table.name();
         let after = Entry {
             state: transition.state,
             attempts_answered: entry.attempts_answered.saturating_add(u32::from(transition.answered)),
             metering_record_id: id.map(str::to_owned).or_else(|| entry.metering_record_id.clone()),
-            reason: transition.reason.clone().or_else(|| entry.reason.clone()),
+            reason: reason.clone().or_else(|| entry.reason.clone()),
             resolution: resolution.cloned().or_else(|| entry.resolution.clone()),
             ..entry.clone()
         };
@@ -243,7 +274,7 @@ impl Ledger {
             started: after.attempts_started,
             answered: after.attempts_answered,
             metering_record_id: id,
-            reason: transition.reason.as_deref(),
+            reason: reason.as_deref(),
             resolution,
             attempted_at: None,
         };
@@ -264,6 +295,7 @@ impl Ledger {
                 entry: after,
                 follow_up: change.follow_up.map(Claim),
                 blocked: change.blocked,
+                tried_again: change.tried_again,
             }),
             Transacted::Refused(_) => None,
         })
@@ -275,6 +307,7 @@ impl Ledger {
                 state: None,
                 follow_up: None,
                 blocked: None,
+                tried_again: false,
             });
         }
         let hash = entry.key.hash();
@@ -283,6 +316,7 @@ impl Ledger {
         };
         let mut follow_up = None;
         let mut blocked = None;
+        let mut lifts_after = None;
         let reason = || transition.reason.clone().unwrap_or_else(|| "AWS refused it".to_owned());
         match transition.effect {
             KeyEffect::Nothing => {}
@@ -293,18 +327,23 @@ impl Ledger {
             }
             KeyEffect::ReleaseThenEarlierHour => {
                 amendment::move_parts(&mut state, entry, 1)?;
-                if self.was_ever_accepted(&hash).await? {
-                    let plan = claim::plan(&state, now, ConnectionHealth::Working, Hours::Before(entry.hour))?;
-                    match plan.entries.into_iter().next() {
-                        Some(new) => {
-                            state = plan.state;
-                            follow_up = Some(new_entry(&state, new, Attempt::EarlierHour, now));
+                match self.past(&hash, entry).await? {
+                    Past::Accepted => {
+                        let plan = claim::plan(&state, now, ConnectionHealth::Working, Hours::Before(entry.hour))?;
+                        match plan.entries.into_iter().next() {
+                            Some(new) => {
+                                state = plan.state;
+                                follow_up = Some(new_entry(&state, new, Attempt::EarlierHour, now));
+                            }
+                            None if plan.state.dirty => blocked = Some(reason()),
+                            None => {}
                         }
-                        None if plan.state.dirty => blocked = Some(reason()),
-                        None => {}
                     }
-                } else {
-                    blocked = Some(reason());
+                    Past::Refused => blocked = Some(reason()),
+                    Past::New => {
+                        blocked = Some(format!("{}; the next hour is tried once more", reason()));
+                        lifts_after = Some(entry.hour);
+                    }
                 }
             }
             KeyEffect::OpenConflict => state.conflicts = state.conflicts.saturating_add(1),
@@ -317,17 +356,21 @@ impl Ledger {
         }
         if blocked.is_some() {
             state.blocked.clone_from(&blocked);
+            state.lifts_after = lifts_after;
         }
         state.dirty = state.total > state.committed;
         Ok(Change {
             state: Some(state),
             follow_up,
             blocked,
+            tried_again: lifts_after.is_some(),
         })
     }
 
-    /// Whether AWS accepted any entry of the key. Read from the newest back, because nearly every entry is accepted.
-    async fn was_ever_accepted(&self, key: &KeyHash) -> Result<bool, StoreError> {
+    /// What AWS answered on the key until now. Read from the newest back, because nearly every entry is accepted.
+    /// What was claimed together with this entry is answered together with it.
+    async fn past(&self, key: &KeyHash, entry: &Entry) -> Result<Past, StoreError> {
+        let mut past = Past::New;
         let mut start = None;
         loop {
             let request = self
@@ -339,19 +382,25 @@ impl Ledger {
                 .scan_index_forward(false);
             let request = request
                 .key_condition_expression("PK = :pk AND begins_with(SK, :prefix)")
-                .filter_expression("#state = :accepted")
+                .filter_expression("#state IN (:accepted, :refused)")
                 .expression_attribute_names("#state", "state")
                 .expression_attribute_values(":pk", text(rows::key_partition(key)))
                 .expression_attribute_values(":prefix", text(rows::HOUR_PREFIX))
                 .expression_attribute_values(":accepted", text(EntryState::Accepted.as_str()))
+                .expression_attribute_values(":refused", text(EntryState::Refused.as_str()))
                 .set_exclusive_start_key(start);
             let answer = request.send().await.map_err(unavailable("DynamoDB Query"))?;
-            if answer.items.is_some_and(|items| !items.is_empty()) {
-                return Ok(true);
-            }
             start = answer.last_evaluated_key;
+            for item in answer.items.unwrap_or_default() {
+                let known = rows::read_entry(item)?;
+                match known.state {
+                    EntryState::Accepted => return Ok(Past::Accepted),
+                    _ if known.claimed_at != entry.claimed_at => past = Past::Refused,
+                    _ => {}
+                }
+            }
             if start.is_none() {
-                return Ok(false);
+                return Ok(past);
             }
         }
     }

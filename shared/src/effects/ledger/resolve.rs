@@ -86,6 +86,7 @@ impl Ledger {
             }
             let after = KeyState {
                 blocked: None,
+                lifts_after: None,
                 unblocked: Some(by_hand.clone()),
                 ..state.clone()
             };

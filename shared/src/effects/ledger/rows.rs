@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::effects::row::{Item, Row, number, text};
-use crate::effects::table::{PK, SK, StoreError, row_key};
+use crate::effects::table::{PK, SK, StoreError, check_size, row_key};
 use crate::values::amount::Units;
 use crate::values::bill::BillReference;
 use crate::values::entry::{Entry, EntryState, KeyState, Resolution};
@@ -131,6 +131,7 @@ fn item(value: &impl Serialize, pk: &str, sk: &str) -> Result<Item, StoreError> 
         serde_dynamo::aws_sdk_dynamodb_1::to_item(value).map_err(|error| StoreError::other("writing a row", error))?;
     item.insert(PK.to_owned(), text(pk));
     item.insert(SK.to_owned(), text(sk));
+    check_size(&item)?;
     Ok(item)
 }
 

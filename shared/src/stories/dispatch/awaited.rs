@@ -11,34 +11,14 @@ use crate::decisions::eligibility::Refusal;
 use crate::decisions::target;
 use crate::decisions::validation::EntityReference;
 use crate::effects::table::StoreError;
+use crate::effects::waiting::Awaited;
 use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
+use crate::values::entry::Origin;
 use crate::values::ids::{ConfigurationId, RunId};
 use crate::values::manifest::Manifest;
 use crate::values::mapping::ExternalMapping;
 use crate::values::usage_key::KeyHash;
-
-/// One thing that a run waits for.
-#[derive(Debug, Clone)]
-pub(super) enum Awaited {
-    /// That it is enabled, connected, changed or deleted.
-    Configuration(ConfigurationId),
-    /// That it is deleted: it owns the bill, and this run's configuration is the next.
-    EndOf(ConfigurationId),
-    /// That it is made, changed or deleted.
-    MappingOf(EntityReference),
-}
-
-impl Awaited {
-    /// Under this name runs wait for it.
-    pub(super) fn name(&self) -> String {
-        match self {
-            Awaited::Configuration(id) => format!("CONFIG#{id}"),
-            Awaited::EndOf(id) => format!("OWNER#{id}"),
-            Awaited::MappingOf(entity) => entity.waiting_name(),
-        }
-    }
-}
 
 /// What could lift a block of each key that a bill ever touched: the mappings that led there, the account's, and the configuration.
 pub(super) fn lifters(manifest: &Manifest, configuration: &ConfigurationId) -> BTreeMap<KeyHash, Vec<Awaited>> {
@@ -81,7 +61,8 @@ pub(super) fn by(draft: &RunDraft, settled: &Settled) -> Vec<Awaited> {
                 let mut entries = settled.entries.iter();
                 entries.any(|((hash, _), settlement)| *hash == key.key && settlement.blocked.is_some())
             };
-            let blocked = keys.iter().filter(|key| key.claim == Reason::Blocked || met(key));
+            let is_blocked = |key: &&KeyDraft| matches!(key.claim, Reason::Blocked | Reason::TriedAgain) || met(key);
+            let blocked = keys.iter().filter(is_blocked);
             blocked.flat_map(|key| key.waits_for.iter().cloned()).collect()
         }
     }
@@ -92,17 +73,36 @@ pub(super) async fn wait(
     batch: &Batch<'_>,
     bill: &BillReference,
     run: &RunId,
+    replayed_from: Option<&RunId>,
     head: &str,
     what: &[Awaited],
 ) -> Result<(), StoreError> {
     let waiting = &batch.outbill.waiting;
     for awaited in what {
-        let name = awaited.name();
         match awaited {
-            Awaited::Configuration(_) | Awaited::MappingOf(_) => waiting.put(bill, &name, run, head).await?,
+            Awaited::Configuration(_) | Awaited::MappingOf(_) => waiting.put(bill, awaited, run, head).await?,
             // Of several, the oldest configuration takes the bill over, and its run is written first.
-            Awaited::EndOf(_) => waiting.put_first(bill, &name, run, head).await?,
+            Awaited::EndOf(_) => {
+                // Whoever queued the run that this is a replay of is about to take its row away.
+                if let Some(from) = replayed_from {
+                    waiting.remove(&bill.organization, awaited, &bill.bill, from).await?;
+                }
+                waiting.put_first(bill, awaited, run, head).await?;
+            }
         }
+    }
+    Ok(())
+}
+
+/// Ends the wait of a run that was blocked for a time, and has sent everything by now: nothing of it is to be decided anew later.
+pub(super) async fn cease(batch: &Batch<'_>, origin: &Origin) -> Result<(), StoreError> {
+    let Some(manifest) = batch.outbill.ledger.manifest(&origin.bill).await? else {
+        return Ok(());
+    };
+    let Origin { bill, run, .. } = origin;
+    for awaited in lifters(&manifest, &origin.configuration).into_values().flatten() {
+        let waiting = &batch.outbill.waiting;
+        waiting.remove(&bill.organization, &awaited, &bill.bill, run).await?;
     }
     Ok(())
 }
@@ -121,7 +121,12 @@ pub(super) async fn came_meanwhile(
                 let now = batch.outbill.configurations.get(organization, id).await?;
                 now.is_none_or(|now| differs(&now, read))
             }
-            Awaited::EndOf(id) => batch.outbill.configurations.get(organization, id).await?.is_none(),
+            Awaited::EndOf(id) => {
+                let now = batch.outbill.configurations.get(organization, id).await?;
+                let configurations = batch.configurations(organization).await?;
+                let read = configurations.iter().find(|read| read.id == *id);
+                now.is_none_or(|now| read.is_some_and(|read| read.version != now.version))
+            }
             Awaited::MappingOf(entity) => match batch.mappings_read(organization, entity) {
                 None => false,
                 Some(read) => {

@@ -11,7 +11,6 @@ use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::DispatchError;
-use super::awaited::Awaited;
 use crate::Outbill;
 use crate::decisions::claim::{ConnectionHealth, Reason};
 use crate::decisions::conclusion::Outcome;
@@ -22,6 +21,7 @@ use crate::effects::ids::made_at;
 use crate::effects::ledger::{Claim, Recorded};
 use crate::effects::m3ter::M3terError;
 use crate::effects::table::StoreError;
+use crate::effects::waiting::Awaited;
 use crate::values::amount::Units;
 use crate::values::bill::BillReference;
 use crate::values::configuration::IntegrationConfiguration;
@@ -239,15 +239,15 @@ impl<'a> Batch<'a> {
         let configuration = all.find(|configuration| configuration.id == origin.configuration);
         let is_frozen = self.is_frozen(origin).await?;
         let failing = self.failing(organization).await?;
-        let is_disabled = configuration.is_some_and(|configuration| !configuration.enabled);
-        let is_in_shadow = match configuration {
-            Some(configuration) => configuration.is_in_shadow(),
+        let was_left_in_shadow = match configuration {
+            Some(_) => false,
             None => self.left_in_shadow(organization).await?.contains(&origin.configuration),
         };
         Ok(ConnectionHealth::of(
             is_frozen,
-            is_in_shadow,
-            is_disabled || failing.is_failing(&origin.connection, self.now),
+            configuration.map(Arc::as_ref),
+            was_left_in_shadow,
+            failing.is_failing(&origin.connection, self.now),
         ))
     }
 

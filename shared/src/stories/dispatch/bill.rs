@@ -38,10 +38,7 @@ pub(super) async fn bill(
     match &received.message.change {
         Change::Calculated(calculated) => {
             let mut known = manifest;
-            let mut owner = known
-                .as_ref()
-                .and_then(|manifest| manifest.owner.clone())
-                .filter(|owner| configurations.iter().any(|configuration| configuration.id == *owner));
+            let mut owner = known.as_ref().and_then(|manifest| manifest.owner.clone());
             for configuration in configurations.iter() {
                 if !is_meant(received.only.as_ref(), configuration, &configurations) {
                     continue;
@@ -153,10 +150,33 @@ impl Story<'_> {
                 Err(outcome) => return Ok(Err(outcome)),
             }
         }
-        if let Some(owner) = owner.filter(|owner| **owner != self.configuration.id) {
-            return Ok(Err(invalid(Culprit::OwnedByConfiguration { owner: owner.clone() })));
+        if let Some(owner) = self.other_owner(owner).await? {
+            return Ok(Err(invalid(Culprit::OwnedByConfiguration { owner })));
         }
         Ok(Ok(marketplace))
+    }
+
+    /// Another configuration, if the bill is that one's: as long as it is there, and its own settings admit the account. It may be disabled or
+    /// disconnected, which ends by itself; but an account that was taken out of it is for whichever configuration admits it now.
+    async fn other_owner(&self, owner: Option<&ConfigurationId>) -> Result<Option<ConfigurationId>, DispatchError> {
+        let Some(owner) = owner.filter(|owner| **owner != self.configuration.id) else {
+            return Ok(None);
+        };
+        let configurations = self.batch.configurations(&self.bill.reference.organization).await?;
+        let Some(configuration) = configurations.iter().find(|known| known.id == *owner) else {
+            return Ok(None);
+        };
+        let Ok(marketplace) = configuration.marketplace() else {
+            return Ok(Some(owner.clone()));
+        };
+        let lists = eligibility::account_refused(&marketplace, &self.bill.account);
+        let is_kept_out = lists.is_some()
+            || marketplace.account_filter.is_some()
+                && match self.account().await? {
+                    Ok(account) => eligibility::filtered_out(&marketplace, Some(&account)).is_some(),
+                    Err(_) => false,
+                };
+        Ok((!is_kept_out).then(|| owner.clone()))
     }
 
     async fn account(&self) -> Result<Result<Account, Outcome>, DispatchError> {
@@ -166,20 +186,17 @@ impl Story<'_> {
         let organization = &self.bill.reference.organization;
         let m3ter = &self.batch.outbill.m3ter;
         let account = m3ter.account(organization, &self.bill.account, self.batch.now);
+        let unusable = |reason: String| {
+            let account = self.bill.account.clone();
+            Ok(Err(invalid(Culprit::Account { account, reason })))
+        };
         match self.batch.ask(account).await {
             Ok(account) => match Account::from_json(account.into()) {
-                Ok(account) => Ok(Ok(account)),
-                Err(error) => Ok(Err(invalid(Culprit::Account {
-                    account: self.bill.account.clone(),
-                    reason: error.to_string(),
-                }))),
+                Ok(account) if account.id == self.bill.account => Ok(Ok(account)),
+                Ok(other) => unusable(format!("m3ter answered with account {}", other.id)),
+                Err(error) => unusable(error.to_string()),
             },
-            Err(error @ (M3terError::Refused { .. } | M3terError::NoCredentials { .. })) => {
-                Ok(Err(invalid(Culprit::Account {
-                    account: self.bill.account.clone(),
-                    reason: error.to_string(),
-                })))
-            }
+            Err(error @ (M3terError::Refused { .. } | M3terError::NoCredentials { .. })) => unusable(error.to_string()),
             Err(error @ (M3terError::Unavailable { .. } | M3terError::Store(_))) => Err(error.into()),
         }
     }
@@ -252,7 +269,8 @@ impl Story<'_> {
             }
             Standing::First | Standing::Newer | Standing::Equal => {}
         }
-        if let Some(owner) = self.other_owner(known).await? {
+        // Another worker may have given it an owner since this one looked.
+        if let Some(owner) = self.other_owner(known.and_then(|known| known.owner.as_ref())).await? {
             return Ok(Err(invalid(Culprit::OwnedByConfiguration { owner })));
         }
         let rows = self.rows(known, targets).await?;
@@ -270,21 +288,22 @@ impl Story<'_> {
             unit_price: marketplace.unit_price,
             targets,
         };
-        let decided = advance::advance(known, incoming, &attributed, self.received.mode, self.batch.now);
+        let decided = advance::advance(known, incoming, &attributed, self.mode(known), self.batch.now);
         Ok(match decided {
             Ok(advance) => Ok((advance, rows)),
             Err(invalid) => Err(Outcome::Invalid(invalid)),
         })
     }
 
-    /// A configuration that owns the bill by now: another worker may have given it one since this one looked.
-    async fn other_owner(&self, known: Option<&Manifest>) -> Result<Option<ConfigurationId>, DispatchError> {
-        let configurations = self.batch.configurations(&self.bill.reference.organization).await?;
-        let owner = known.and_then(|manifest| manifest.owner.as_ref());
-        let other = owner.filter(|owner| **owner != self.configuration.id);
-        Ok(other
-            .filter(|owner| configurations.iter().any(|known| known.id == **owner))
-            .cloned())
+    /// A replay for every configuration looks for one that takes the bill. Whoever has it decides as a repeat does: nothing of what it has
+    /// counted is decided anew.
+    fn mode(&self, known: Option<&Manifest>) -> Mode {
+        let is_for_all = self.received.replayed_from.is_some() && self.received.only.is_none();
+        let owner = known.and_then(|known| known.owner.as_ref());
+        match is_for_all && owner == Some(&self.configuration.id) {
+            true => Mode::Ordinary,
+            false => self.received.mode,
+        }
     }
 
     pub(super) async fn targets(

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use serde_json::json;
 
-use super::awaited::{self, Awaited, came_meanwhile};
+use super::awaited::{self, came_meanwhile};
 use super::batch::{Batch, Draft, EntryName, KeyDraft, Progress, RunDraft};
 use super::settle::{Settled, Settlement};
-use super::{Delivery, DispatchError, Disposition, isolated, late, log, report};
+use super::{Delivery, DispatchError, Disposition, isolated, late, log, report, report_of_batch};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, IntegrationEvent, KeyOutcome, Outcome, Tally};
 use crate::effects::destinations::aws_marketplace::Exchange;
+use crate::effects::mail::Mailed;
 use crate::effects::table::StoreError;
+use crate::effects::waiting::Awaited;
 use crate::values::bill::BillReference;
-use crate::values::configuration::IntegrationConfiguration;
+use crate::values::configuration::{BILL, IntegrationConfiguration};
 use crate::values::entry::{EntryState, Origin};
 use crate::values::hour::Hour;
 use crate::values::ids::{AccountId, RunId};
@@ -30,7 +32,6 @@ const SUCCESSIVE_FAILURES_MAX: usize = 20;
 pub(super) const QUEUE_REPEATS_MAX: u32 = 3;
 /// Runs that are written at once.
 const AT_ONCE_MAX: usize = 16;
-pub(super) const ENTITY_TYPE: &str = "Bill";
 
 /// A run that is about to be written, and what follows from it.
 struct Ending {
@@ -90,7 +91,10 @@ pub(super) async fn finish(
     let runs = &batch.outbill.runs;
     let logged = isolated(runs.append_logs(batch.now, logs)).await;
     if let Err(error) = logged.and_then(|logged| logged.map_err(DispatchError::from)) {
-        report("of this batch", &error);
+        report_of_batch(
+            "the logs of a batch's runs were not written; its messages are delivered again",
+            &error,
+        );
         let again = |(place, message): (usize, Ended)| match message.endings.is_empty() {
             true => (place, message.disposition),
             false => (place, Disposition::Retry),
@@ -143,7 +147,7 @@ async fn end(
         match earlier {
             Some(earlier) => {
                 let waits_for = awaited::by(&draft, settled);
-                awaited::wait(batch, &draft.bill, &earlier, &draft.head, &waits_for).await?;
+                awaited::wait(batch, &draft.bill, &earlier, None, &draft.head, &waits_for).await?;
             }
             None => endings.push(ending(batch, draft, settled)?),
         }
@@ -212,7 +216,7 @@ fn ending(batch: &Batch<'_>, draft: RunDraft, settled: &Settled) -> Result<Endin
     let run = IntegrationRun {
         id: draft.run,
         organization: draft.bill.organization.clone(),
-        entity_type: ENTITY_TYPE.to_owned(),
+        entity_type: BILL.to_owned(),
         entity_id: draft.bill.bill.as_str().to_owned(),
         entity_version: draft.head,
         status: conclusion.status,
@@ -250,7 +254,16 @@ async fn follow(batch: &Batch<'_>, endings: Vec<Ending>) -> Result<(), DispatchE
             account: ending.account.as_ref(),
         };
         conclude(batch, &ending.configuration, &about, &ending.conclusion).await?;
-        awaited::wait(batch, &ending.bill, &run.id, &run.entity_version, &ending.waits_for).await?;
+        let from = run.replayed_from.as_ref();
+        awaited::wait(
+            batch,
+            &ending.bill,
+            &run.id,
+            from,
+            &run.entity_version,
+            &ending.waits_for,
+        )
+        .await?;
         if came_meanwhile(batch, &ending.configuration, &ending.waits_for).await? {
             let replay = replay_of(&run.organization, &run.id, &ending.bill.bill);
             batch.outbill.queue.send(&replay).await?;
@@ -334,14 +347,20 @@ async fn disable(
         .marketplace()
         .map(|marketplace| marketplace.notification_users)
         .unwrap_or_default();
-    if let Err(error) = batch
-        .outbill
-        .mailer
-        .send(&users, &format!("Integration {name} was disabled"), &text)
-        .await
-    {
-        // The event says the same; a mail that cannot be sent must not disable the configuration twice.
-        report("of this batch", &error.into());
+    let mailer = &batch.outbill.mailer;
+    let subject = format!("Integration {name} was disabled");
+    // The event says the same; a mail that cannot be sent must not disable the configuration twice.
+    match mailer.send(&users, &subject, &text).await {
+        Ok(Mailed::Sent | Mailed::NoRecipient) => {}
+        Ok(Mailed::NoSender) if users.is_empty() => {}
+        Ok(Mailed::NoSender) => tracing::warn!(
+            configuration.id = %configuration.id,
+            "a configuration was disabled, and nobody got a mail: the stack has no AlertSender"
+        ),
+        Err(error) => report_of_batch(
+            "the mail about a disabled configuration was not sent; its event says the same",
+            &error.into(),
+        ),
     }
     Ok(())
 }
@@ -356,7 +375,7 @@ async fn raise(
     let mut dto = json!({
         "orgId": configuration.organization,
         "integrationConfigId": configuration.id,
-        "entityType": ENTITY_TYPE,
+        "entityType": BILL,
         "destination": configuration.destination.name(),
         "destinationId": configuration.id,
         "error": error,
@@ -397,6 +416,7 @@ fn outcomes(keys: &[KeyDraft], settled: &Settled) -> Vec<KeyOutcome> {
             state: EntryState::Pending,
             connection: None,
             blocked: None,
+            tried_again: false,
             reason: Some(match key.frozen {
                 true => Reason::Frozen.to_string(),
                 false => "the answer could not be recorded; the entry is sent again unchanged".to_owned(),
@@ -418,6 +438,7 @@ pub(super) fn entry_outcome(settlement: &Settlement) -> EntryOutcome {
         state: settlement.entry.state,
         connection: settlement.connection,
         blocked: settlement.blocked.clone(),
+        tried_again: settlement.tried_again,
         reason: settlement.reason.clone(),
     }
 }

@@ -194,7 +194,7 @@ async fn claim_gathered(
         let Some(known) = read else {
             return Ok(Vec::new());
         };
-        let mut state = change(known.clone());
+        let mut state = claim::tried_again(change(known.clone()), batch.now);
         let configurations = batch.configurations(&state.origin.connection.organization).await?;
         let configuration = configurations
             .iter()

@@ -219,7 +219,7 @@ pub(super) async fn decide(
     let before = row.units.unwrap_or_default();
     let mut counted = claim::count(&state, bill, before, units, work.manifest.ends_at).map_err(LedgerError::from)?;
     if work.unblocks {
-        counted.blocked = None;
+        (counted.blocked, counted.lifts_after) = (None, None);
     }
     let health = match &origin {
         Some(origin) => {
@@ -234,7 +234,7 @@ pub(super) async fn decide(
         || !plan.entries.is_empty()
         || plan.state.dirty != state.dirty
         || plan.state.blocked != state.blocked
-        || is_orphaned(batch, &state, &plan).await?;
+        || takes_over(batch, work, &state, &plan).await?;
     let entries = plan
         .entries
         .iter()
@@ -250,15 +250,21 @@ pub(super) async fn decide(
     Ok(Some((change, plan)))
 }
 
-/// Whether units wait for an hour in the name of a run that was never written, because its worker died: this run takes them over, so that there is
-/// one that can be told how they fared, and that waits for what would lift a block.
-async fn is_orphaned(batch: &Batch<'_>, known: &KeyState, plan: &ClaimPlan) -> Result<bool, DispatchError> {
+/// Whether this run takes over the units of its bill that wait in the name of an older one, so that there is one that can be told how they fared, and
+/// that waits for what would lift a block: the run of a newer version does, and that of a repeat, if the older one was never written, because its
+/// worker died.
+async fn takes_over(
+    batch: &Batch<'_>,
+    work: &KeyWork<'_>,
+    known: &KeyState,
+    plan: &ClaimPlan,
+) -> Result<bool, DispatchError> {
     let (of, origin) = (&known.origin, &plan.state.origin);
     if !plan.state.dirty || of.run == origin.run || of.bill != origin.bill {
         return Ok(false);
     }
     let runs = &batch.outbill.runs;
-    Ok(runs.get(&of.bill.organization, &of.run).await?.is_none())
+    Ok(!work.resumes || runs.get(&of.bill.organization, &of.run).await?.is_none())
 }
 
 /// Claims of this very run that are durable although nobody said so: the transaction's answer was lost. Nothing of them was sent.

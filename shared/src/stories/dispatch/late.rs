@@ -8,17 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use super::awaited;
 use super::batch::{Batch, EntryName};
-use super::finish::{About, ENTITY_TYPE, conclude, dimension, entry_outcome, is_final};
+use super::finish::{About, conclude, dimension, entry_outcome, is_final};
 use super::log::keys_log;
 use super::settle::{Settled, Settlement};
-use super::{DispatchError, isolated, report};
+use super::{DispatchError, isolated, report_of_batch};
 use crate::decisions::claim::Reason;
 use crate::decisions::conclusion::{self, Conclusion, EntryOutcome, KeyOutcome, Outcome};
 use crate::effects::destinations::aws_marketplace::Exchange;
 use crate::effects::runs::RunFilter;
 use crate::effects::table::PageRequest;
 use crate::values::bill::BillReference;
+use crate::values::configuration::BILL;
 use crate::values::entry::{EntryState, Origin};
 use crate::values::ids::{ConfigurationId, RunId};
 use crate::values::run::{IntegrationRun, RunStatus};
@@ -33,6 +35,8 @@ const TOGETHER_MAX: usize = 100;
 
 /// Runs that are told at once.
 const AT_ONCE_MAX: usize = 16;
+const NOT_TOLD: &str =
+    "earlier runs were not told how their entries fared; the messages that settled them are delivered again";
 
 /// An entry that was settled.
 type Named<'a> = (&'a EntryName, &'a Settlement);
@@ -51,6 +55,8 @@ struct Told<'a> {
     run: IntegrationRun,
     telling: &'a Telling<'a>,
     conclusion: Conclusion,
+    /// Whether one of its keys was blocked for a time.
+    was_blocked: bool,
     /// What its log lacks.
     record: Option<String>,
 }
@@ -80,7 +86,7 @@ pub(super) async fn late(
                 .filter(|(origin, _)| !own.contains(&origin.run))
                 .for_each(|(origin, named)| tell_of(&mut runs, origin, *named)),
             Err(error) => {
-                report("of earlier runs", &error);
+                report_of_batch(NOT_TOLD, &error);
                 untold.extend(shared.iter().map(|(_, (name, _))| (*name).clone()));
             }
         }
@@ -105,7 +111,7 @@ pub(super) async fn late(
         match isolated(tell(batch, some, settled)).await.and_then(|told| told) {
             Ok(failed) => untold.extend(failed),
             Err(error) => {
-                report("of earlier runs", &error);
+                report_of_batch(NOT_TOLD, &error);
                 untold.extend(some.iter().flat_map(names));
             }
         }
@@ -141,7 +147,7 @@ async fn unfinished<'a>(
     shared: &[(&BillReference, Named<'a>)],
 ) -> Result<Vec<(Origin, Named<'a>)>, DispatchError> {
     if !batch.tells() {
-        return Err(DispatchError::NoTime);
+        return Err(DispatchError::NoTimeToTell);
     }
     let keys: BTreeSet<KeyHash> = shared.iter().map(|(_, (name, _))| name.0.clone()).collect();
     let keys: Vec<KeyHash> = keys.into_iter().collect();
@@ -185,7 +191,7 @@ async fn runs_of(
         size: SUPERSEDED_MAX,
         after: None,
     };
-    let entity = (ENTITY_TYPE, bill.bill.as_str());
+    let entity = (BILL, bill.bill.as_str());
     let runs = &batch.outbill.runs;
     let found = runs.list_by_entity(&bill.organization, entity, filter, &page).await?;
     Ok(found.items)
@@ -220,7 +226,7 @@ async fn tell(
         match weighed.and_then(|weighed| weighed) {
             Ok(weighed) => told.push(weighed),
             Err(error) => {
-                report("of an earlier run", &error);
+                report_of_batch(NOT_TOLD, &error);
                 untold.extend(names(telling));
             }
         }
@@ -238,7 +244,7 @@ async fn tell(
     let ended: Vec<_> = stream::iter(ending).buffered(AT_ONCE_MAX).collect().await;
     for (telling, ended) in of.into_iter().zip(ended) {
         if let Err(error) = ended.and_then(|ended| ended) {
-            report("of an earlier run", &error);
+            report_of_batch(NOT_TOLD, &error);
             untold.extend(names(telling));
         }
     }
@@ -253,7 +259,12 @@ async fn weigh<'a>(
     settled: &Settled,
 ) -> Result<Told<'a>, DispatchError> {
     let log = batch.outbill.runs.log(&run.organization, &run.id).await?;
-    let before = Outcome::Metered(known_now(&log, &[]));
+    let before = known_now(&log, &[]);
+    let was_blocked = before.iter().any(|key| {
+        let mut entries = key.entries.iter();
+        matches!(key.claim, Reason::Blocked | Reason::TriedAgain) || entries.any(|entry| entry.blocked.is_some())
+    });
+    let before = Outcome::Metered(before);
     let outcome = Outcome::Metered(known_now(&log, &telling.entries));
     let conclusion = conclusion::conclude(&outcome);
     let names: BTreeSet<EntryName> = names(telling).collect();
@@ -269,6 +280,7 @@ async fn weigh<'a>(
         run,
         telling,
         conclusion,
+        was_blocked,
         record,
     })
 }
@@ -279,6 +291,7 @@ async fn end(batch: &Batch<'_>, told: Told<'_>) -> Result<(), DispatchError> {
         run,
         telling: Telling { origin, entries },
         mut conclusion,
+        was_blocked,
         record,
     } = told;
     if record.is_some() && !is_final(conclusion.status) {
@@ -296,6 +309,9 @@ async fn end(batch: &Batch<'_>, told: Told<'_>) -> Result<(), DispatchError> {
         version: run.version.saturating_add(1),
         ..run
     };
+    if updated.status == RunStatus::Complete && was_blocked {
+        awaited::cease(batch, origin).await?;
+    }
     batch.outbill.runs.save(&updated).await?;
     if updated.status == RunStatus::Complete {
         supersede(batch, &origin.bill, &updated).await?;
@@ -355,7 +371,16 @@ fn place<'a>(keys: &'a mut BTreeMap<String, KeyOutcome>, dimension: &str) -> &'a
 fn put(key: &mut KeyOutcome, entry: EntryOutcome) -> bool {
     match key.entries.iter_mut().find(|known| known.hour == entry.hour) {
         Some(known) => {
-            *known = entry;
+            // One that is told again comes without what followed from it.
+            let is_again = entry.state == known.state && entry.blocked.is_none();
+            *known = match is_again {
+                true => EntryOutcome {
+                    blocked: known.blocked.take(),
+                    tried_again: known.tried_again,
+                    ..entry
+                },
+                false => entry,
+            };
             false
         }
         None => {
@@ -372,7 +397,8 @@ fn read_entry(entry: &Value) -> Option<EntryOutcome> {
         state: serde_json::from_value(entry.get("state")?.clone()).ok()?,
         connection: None,
         reason: entry.get("reason").and_then(Value::as_str).map(str::to_owned),
-        blocked: None,
+        blocked: entry.get("blocked").and_then(Value::as_str).map(str::to_owned),
+        tried_again: entry.get("triedAgain").and_then(Value::as_bool).unwrap_or_default(),
     })
 }
 
@@ -412,7 +438,9 @@ pub(super) async fn supersede(
         // What a run has claimed itself, and AWS has not answered, no later one has sent.
         if run.status == RunStatus::AwaitingRetry {
             let log = runs.log(&run.organization, &run.id).await?;
-            if known_now(&log, &[]).iter().any(|key| !key.entries.is_empty()) {
+            let known = known_now(&log, &[]);
+            let mut entries = known.iter().flat_map(|key| &key.entries);
+            if entries.any(|entry| entry.state == EntryState::Pending) {
                 continue;
             }
         }

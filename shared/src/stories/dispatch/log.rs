@@ -44,7 +44,15 @@ pub(super) fn keys_log(outcome: &Outcome) -> Vec<Value> {
     let (Outcome::Metered(keys) | Outcome::EqualButOther(keys)) = outcome else {
         return Vec::new();
     };
-    let entry = |entry: &EntryOutcome| json!({ "hour": entry.hour, "quantity": entry.quantity, "state": entry.state, "reason": entry.reason });
+    let entry = |entry: &EntryOutcome| {
+        let mut told =
+            json!({ "hour": entry.hour, "quantity": entry.quantity, "state": entry.state, "reason": entry.reason });
+        if let (Some(blocked), Some(told)) = (&entry.blocked, told.as_object_mut()) {
+            told.insert("blocked".to_owned(), json!(blocked));
+            told.insert("triedAgain".to_owned(), json!(entry.tried_again));
+        }
+        told
+    };
     keys.iter()
         .map(|key| json!({ "dimension": key.dimension, "claim": key.claim.to_string(), "reason": key.claim, "entries": key.entries.iter().map(entry).collect::<Vec<_>>() }))
         .collect()

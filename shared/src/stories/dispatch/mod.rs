@@ -88,6 +88,8 @@ pub(crate) enum DispatchError {
     KeyTaken { dimension: String },
     #[error("half of the function's time was over before the message was begun")]
     NoTime,
+    #[error("seven eighths of the function's time were over before the runs of other bills were told")]
+    NoTimeToTell,
     #[error("handling the message panicked: {0}")]
     Panic(String),
 }
@@ -151,7 +153,10 @@ async fn handle(batch: &Batch<'_>, deliveries: &[Delivery]) -> Vec<(String, Disp
     let untold = match &settled {
         Ok(settled) => late::late(batch, &own, &again, settled).await,
         Err(error) => {
-            report("of this batch", error);
+            report_of_batch(
+                "the claims of a batch were not sent; its messages are delivered again",
+                error,
+            );
             BTreeSet::new()
         }
     };
@@ -231,19 +236,28 @@ async fn isolated<'a, T: 'a>(work: impl Future<Output = T> + Send + 'a) -> Resul
     })
 }
 
-/// The whole chain of causes, once.
 fn report(message: &str, error: &DispatchError) {
+    tracing::error!(
+        message.id = message,
+        error = chain(error),
+        "a message could not be finished and is delivered again"
+    );
+}
+
+/// What failed beside a batch's messages, and what follows from it.
+fn report_of_batch(what: &'static str, error: &DispatchError) {
+    tracing::error!(error = chain(error), "{what}");
+}
+
+/// The whole chain of causes, once.
+fn chain(error: &DispatchError) -> String {
     let mut chain = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         chain = format!("{chain}: {error}");
         cause = error.source();
     }
-    tracing::error!(
-        message.id = message,
-        error = chain,
-        "a message could not be finished and is delivered again"
-    );
+    chain
 }
 
 #[cfg(test)]

@@ -159,6 +159,13 @@ async fn follow(batch: &Batch<'_>, body: &str) -> Result<Result<Received, Unusab
                 Ok(Next::Received(Received::Bill(Box::new(bill))))
             }
             Message::Unreadable(bill) => {
+                // Where m3ter cannot be asked, the run says what the event lacks.
+                if bill.lacks_lines
+                    && let Ok(body) = reference(batch, &bill.bill.organization, &bill.bill.bill).await?
+                {
+                    message = Message::from_json(body);
+                    continue;
+                }
                 let unreadable = ReceivedUnreadable {
                     bill: *bill,
                     replayed_from: replayed_from.clone(),
@@ -217,6 +224,9 @@ async fn reference(
 ) -> Result<Result<Value, Unusable>, DispatchError> {
     let bill_of = batch.outbill.m3ter.bill(organization, bill, batch.now);
     match batch.fetch(bill_of).await {
+        Ok(found) if found.get("id").and_then(Value::as_str) != Some(bill.as_str()) => Ok(Err(Unusable(format!(
+            "m3ter was asked for bill {bill} of organization {organization} and answered with another"
+        )))),
         Ok(bill) => Ok(Ok(json!({ "orgId": organization, "bill": bill }))),
         Err(error @ (M3terError::Refused { .. } | M3terError::NoCredentials { .. })) => {
             let advice =

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::stream::{self, StreamExt};
 
 use super::batch::{Batch, EntryName, Progress, entry_name};
-use super::{DispatchError, awaited, report};
+use super::{DispatchError, awaited, report_of_batch};
+use crate::decisions::claim::ConnectionHealth;
 use crate::decisions::verdict::{Answer, ConnectionRefusal};
 use crate::effects::destinations::aws_marketplace::{Exchange, Quota};
-use crate::effects::ledger::{Claim, Recorded};
+use crate::effects::ledger::{Claim, EarlierHour, Recorded};
 use crate::values::credential::IntegrationCredential;
 use crate::values::entry::{Connection, Entry, EntryState, Origin};
 use crate::values::hour::Hour;
@@ -22,6 +23,7 @@ const CLAIMS_TOGETHER_MAX: usize = 250;
 const LINES_AT_ONCE_MAX: usize = 16;
 /// Answers that are recorded at once.
 const AT_ONCE_MAX: usize = 16;
+const NOT_RECORDED: &str = "an answer of AWS's was not recorded; the entry stays pending and is sent again unchanged";
 
 /// How an entry stands after its answer.
 #[derive(Debug, Clone)]
@@ -31,6 +33,8 @@ pub(super) struct Settlement {
     /// What AWS said, or did not.
     pub(super) reason: Option<String>,
     pub(super) blocked: Option<String>,
+    /// Whether the next hour's tick lifts that block.
+    pub(super) tried_again: bool,
     pub(super) follow_up: Option<Hour>,
     /// Whether the queue should bring the message again so that the entry is sent again.
     pub(super) again: bool,
@@ -118,7 +122,10 @@ async fn credentials(batch: &Batch<'_>, claims: &[Claim]) -> Credentials {
         let origin = &claim.entry().origin;
         if !found.contains_key(&origin.connection) {
             let credential = credential(batch, origin).await.unwrap_or_else(|error| {
-                report("of this batch", &error);
+                report_of_batch(
+                    "a credential was not read; the entries stay pending and are sent again",
+                    &error,
+                );
                 let reason = "the credential could not be read; nothing was sent".to_owned();
                 Err(Answer::NotTaken { reason })
             });
@@ -187,7 +194,7 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
         settled.entries.insert(name, settlement(recorded, None, None, false));
     }
     if let Some(error) = failed {
-        report("of this batch", &error.into());
+        report_of_batch(NOT_RECORDED, &error.into());
     }
     let mut recording = Vec::new();
     for (claim, answer) in others {
@@ -210,7 +217,7 @@ async fn record(batch: &Batch<'_>, answers: Vec<(Claim, Answer)>, settled: &mut 
                 settled.entries.insert(name, settlement);
                 follow_ups.extend(follow_up);
             }
-            Err(error) => report("of this batch", &error),
+            Err(error) => report_of_batch(NOT_RECORDED, &error),
         }
     }
     follow_ups
@@ -228,7 +235,18 @@ async fn record_other(
     if may_block(&answer) {
         wait(batch, &claim.entry().origin, &name).await?;
     }
-    let recorded = batch.outbill.ledger.record(claim, answer, batch.now).await?;
+    // What cannot be read must not keep the answer from being recorded.
+    let may_claim = !may_block(&answer)
+        || batch
+            .health(&claim.entry().origin)
+            .await
+            .is_ok_and(ConnectionHealth::tries_again);
+    let earlier_hour = match may_claim {
+        true => EarlierHour::Taken,
+        false => EarlierHour::Left,
+    };
+    let ledger = &batch.outbill.ledger;
+    let recorded = ledger.record(claim, answer, earlier_hour, batch.now).await?;
     if recorded.entry.state != state_before {
         batch.measure_settled(&recorded.entry);
     }
@@ -260,9 +278,7 @@ async fn wait(batch: &Batch<'_>, origin: &Origin, (key, _): &EntryName) -> Resul
     for awaited in lifters.unwrap_or_default() {
         let waiting = &batch.outbill.waiting;
         let head = manifest.head.sort_text();
-        waiting
-            .put_first(&origin.bill, &awaited.name(), &origin.run, &head)
-            .await?;
+        waiting.put_first(&origin.bill, &awaited, &origin.run, &head).await?;
     }
     Ok(())
 }
@@ -278,6 +294,7 @@ fn settlement(
         connection,
         reason,
         blocked: recorded.blocked,
+        tried_again: recorded.tried_again,
         follow_up: recorded.follow_up.map(|claim| claim.entry().hour),
         again,
         entry: recorded.entry,
@@ -323,7 +340,10 @@ async fn mark(batch: &Batch<'_>, answers: &[(Claim, Answer)]) {
             },
         };
         if let Err(error) = marked {
-            report("of this batch", &error.into());
+            report_of_batch(
+                "whether a connection fails was not noted; the next call shows it again",
+                &error.into(),
+            );
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::effects::m3ter::M3terError;
 use crate::values::bill::{self, Head};
 use crate::values::configuration::BILL;
 use crate::values::ids::{BillId, OrganizationId};
+use crate::values::metric::Metric;
 use crate::values::sweep::SweepPage;
 
 /// A sweep asks again for what changed so long before the last one began: m3ter's clock is not ours, and its lists may lag.
@@ -89,6 +90,8 @@ pub(super) async fn page(batch: &Batch<'_>, page: &SweepPage) -> Result<(), Disp
             );
             let body = page.to_json().to_string();
             batch.outbill.queue.dead_letter(batch.now, &body, &reason).await?;
+            batch.measure(|measured| measured.add(Metric::MessagesDeadLettered, 1));
+            tracing::warn!(organization.id = %organization, reason, "a sweep went to the dead-letter queue");
             return Ok(());
         }
         Err(error @ (M3terError::Unavailable { .. } | M3terError::Store(_))) => return Err(error.into()),

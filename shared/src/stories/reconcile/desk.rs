@@ -15,7 +15,7 @@ use crate::values::credential::IntegrationCredential;
 use crate::values::dimension::MarketplaceDimension;
 use crate::values::entry::{Connection, Entry, KeyState};
 use crate::values::ids::{ConfigurationId, CredentialId, OrganizationId};
-use crate::values::mapping::{AWS, DIMENSION, folded};
+use crate::values::mapping::{ACCOUNT, AWS, folded};
 use crate::values::trail::Observation;
 use crate::values::usage_key::Buyer;
 
@@ -162,7 +162,7 @@ impl<'a> Desk<'a> {
                     let page = PageRequest { size: PAGE_SIZE, after };
                     let of_dimension = |mapping: &crate::values::mapping::ExternalMapping| {
                         folded(&mapping.external_system) == folded(AWS)
-                            && folded(&mapping.external_table) == folded(DIMENSION)
+                            && folded(&mapping.m3ter_entity) != folded(ACCOUNT)
                             && mapping
                                 .configuration
                                 .as_ref()

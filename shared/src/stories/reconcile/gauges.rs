@@ -123,7 +123,7 @@ fn key(state: &KeyState, measured: &mut Measured) {
     let owed = state.total.saturating_sub(state.committed);
     measured.add(Metric::UnitsAtRisk, owed.max(0));
     measured.add(Metric::UnitsCarried, owed.saturating_neg().max(0));
-    if state.blocked.is_some() {
+    if state.is_stopped() {
         measured.add(Metric::UnitsBlocked, owed.max(0));
     }
 }

@@ -136,7 +136,12 @@ async fn look(outbill: &Outbill, invocation: Invocation) -> Result<(), Reconcile
     let steps = [read, measured, made_up.map_err(ReconcileError::from), thawed];
     let mut failed = steps.into_iter().filter_map(Result::err);
     let first = failed.next();
-    failed.for_each(|error| report("the hourly look", &error));
+    failed.for_each(|error| {
+        tracing::error!(
+            error = chain(&error),
+            "a step of the hourly look failed; the next one does it again"
+        );
+    });
     first.map_or(Ok(()), Err)
 }
 
@@ -248,21 +253,26 @@ async fn make_up(outbill: &Outbill, checked: &[IntegrationConfiguration], now: T
 async fn continue_all(outbill: &Outbill, invocation: Invocation) -> Result<(), ReconcileError> {
     for (organization, id) in outbill.reconciliations.open().await? {
         if let Err(error) = day::go_on(outbill, &organization, &id, invocation).await {
-            report(&id, &error);
+            tracing::error!(
+                reconciliation.id = id,
+                error = chain(&error),
+                "a reconciliation could not go on and is tried again"
+            );
         }
     }
     Ok(())
 }
 
-/// The whole chain of causes, once.
-fn report(about: &str, error: &ReconcileError) {
+/// What failed of one configuration in an hourly look.
+fn report(configuration: &IntegrationConfiguration, error: &ReconcileError) {
     tracing::error!(
-        reconciliation.id = about,
+        configuration.id = %configuration.id,
         error = chain(error),
-        "a reconciliation could not go on and is tried again"
+        "the hourly look at a configuration could not be finished; the next one tries it again"
     );
 }
 
+/// The whole chain of causes, once.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |chain, cause| format!("{chain}: {cause}"))

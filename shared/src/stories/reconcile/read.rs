@@ -138,6 +138,7 @@ fn mark(event: &str) -> u64 {
 
 /// Each record beside its entry. Entries on which both sides agree are noted together; everything else is settled one by one.
 async fn compare(desk: &Desk<'_>, run: &mut Run, records: Vec<Observation>) -> Result<(), ReconcileError> {
+    let records = identified(desk, records).await?;
     let names: BTreeSet<Name> = records.iter().map(|seen| (seen.key.hash(), seen.hour)).collect();
     let names: Vec<Name> = names.into_iter().collect();
     let mut entries = read(desk, &names).await?;
@@ -168,6 +169,31 @@ async fn compare(desk: &Desk<'_>, run: &mut Run, records: Vec<Observation>) -> R
         }
     }
     note(desk, run, agreed).await
+}
+
+/// The records by the names under which their buyers are metered: an event may have two names of a buyer, and the ledger has one of them.
+async fn identified(desk: &Desk<'_>, mut records: Vec<Observation>) -> Result<Vec<Observation>, StoreError> {
+    let both = |seen: &Observation| Some([seen.key.hash(), seen.other_key.as_ref()?.hash()]);
+    let keys: BTreeSet<KeyHash> = records.iter().filter_map(both).flatten().collect();
+    if keys.is_empty() {
+        return Ok(records);
+    }
+    let keys: Vec<KeyHash> = keys.into_iter().collect();
+    let known = desk.outbill.ledger.states(&keys).await?;
+    let names = |seen: &Observation| Some([&seen.key, seen.other_key.as_ref()?].map(|key| (key.hash(), seen.hour)));
+    let names: BTreeSet<Name> = records.iter().filter_map(names).flatten().collect();
+    let entries = read(desk, &names.into_iter().collect::<Vec<_>>()).await?;
+    for seen in &mut records {
+        let Some(other) = seen.other_key.take() else {
+            continue;
+        };
+        // A buyer's mapping may have changed: the hour's own entry decides first.
+        let standing = |key: &KeyHash| (entries.contains_key(&(key.clone(), seen.hour)), known.contains_key(key));
+        if standing(&other.hash()) > standing(&seen.key.hash()) {
+            seen.key = other;
+        }
+    }
+    Ok(records)
 }
 
 fn verified() -> Finding {

@@ -39,7 +39,7 @@ pub(super) async fn look(
         if checks(configuration)
             && let Err(error) = read(outbill, configuration, invocation).await
         {
-            report(configuration.id.as_str(), &error);
+            report(configuration, &error);
         }
     }
     Ok(())

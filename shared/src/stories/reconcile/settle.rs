@@ -306,7 +306,7 @@ impl Alarm<'_> {
         }
         let mut dto = json!({
             "id": self.configuration, "orgId": self.organization, "integrationConfigId": self.configuration, "kind": self.kind,
-            "message": self.message,
+            "message": self.message, "error": self.message,
         });
         if let (Some(dto), Some(about)) = (dto.as_object_mut(), self.about.as_object()) {
             dto.extend(about.clone());

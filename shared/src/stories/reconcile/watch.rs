@@ -36,7 +36,7 @@ pub(super) async fn alarms(outbill: &Outbill, checked: &[IntegrationConfiguratio
     for configuration in checked {
         match waiting(outbill, configuration, now).await {
             Ok(found) => entries.extend(found.iter().map(named)),
-            Err(error) => report(configuration.id.as_str(), &error),
+            Err(error) => report(configuration, &error),
         }
     }
     for entry in entries.values() {
@@ -72,7 +72,7 @@ pub(super) async fn looks(
 ) {
     for configuration in checked {
         if let Err(error) = look(outbill, configuration, pending, invocation).await {
-            report(configuration.id.as_str(), &error);
+            report(configuration, &error);
         }
     }
 }

@@ -53,7 +53,7 @@ impl AwsMarketplace {
     /// Tries a credential. Every step up to the first that fails.
     pub async fn check(&self, credential: &IntegrationCredential) -> Vec<Step> {
         let timeouts = TimeoutConfig::builder().operation_timeout(STS_TIMEOUT).build();
-        let sts = aws_sdk_sts::config::Builder::from(self.sdk()).timeout_config(timeouts);
+        let sts = aws_sdk_sts::config::Builder::from(&self.sdk).timeout_config(timeouts);
         let sts = aws_sdk_sts::Client::from_conf(sts.build());
         let identity = sts.get_caller_identity().send().await;
         let own = match identity {
@@ -136,6 +136,7 @@ impl AwsMarketplace {
         };
         match called {
             Called::Answered(_) | Called::Rejected { .. } => may(),
+            Called::Throttled { reason } => unknown(&reason),
             Called::All(answer) => match answer {
                 Answer::ConnectionRefused {
                     kind: ConnectionRefusal::Access,

@@ -9,9 +9,8 @@
 pub mod check;
 mod clients;
 mod exchange;
-pub(crate) mod pace;
 mod request;
-pub(crate) mod verdict;
+mod verdict;
 
 use std::time::Duration;
 
@@ -23,11 +22,14 @@ use tokio::time::Instant;
 
 use crate::decisions::batch::{self, ProductName};
 use crate::decisions::verdict::{Answer, BadRecord};
+use crate::effects::aws::clients::Paced;
+use crate::effects::aws::pace::jittered;
 use crate::effects::ledger::Claim;
 use crate::values::credential::IntegrationCredential;
 use crate::values::entry::Connection;
 
-pub use clients::{AwsMarketplace, Quota};
+pub use crate::effects::aws::clients::Quota;
+pub use clients::AwsMarketplace;
 pub use exchange::Exchange;
 
 /// Calls in flight at once. The pace bounds what they start in a second; this bounds what they wait for.
@@ -44,16 +46,19 @@ pub struct Submission {
 }
 
 /// How one call ended.
+#[derive(Debug)]
 enum Called {
-    /// AWS answered record by record.
-    Answered(Vec<(Claim, Answer)>),
+    /// AWS answered record by record; the answers are in the order of the claims.
+    Answered(Vec<Answer>),
     /// One bad record rejected the batch; nothing of it was processed.
     Rejected {
         kind: BadRecord,
         message: String,
         aws_now: Option<Timestamp>,
     },
-    /// The same answer for all.
+    /// AWS Marketplace throttled the call, which alone slows the pace; nothing of it was taken.
+    Throttled { reason: String },
+    /// The same answer for all; also where the call could not be signed, and was never sent.
     All(Answer),
 }
 
@@ -91,7 +96,7 @@ impl AwsMarketplace {
     /// One batch: sent, halved where AWS rejects it for one record, and sent again where AWS surely did not take it.
     async fn send(
         &self,
-        paced: &clients::Paced,
+        paced: &Paced<Client>,
         connection: &Connection,
         name: ProductName,
         claims: Vec<Claim>,
@@ -99,7 +104,7 @@ impl AwsMarketplace {
     ) -> Submission {
         let mut submission = Submission::default();
         let mut waiting: Vec<(Vec<Claim>, u32)> = vec![(claims, 1)];
-        while let Some((claims, tries)) = waiting.pop() {
+        while let Some((mut claims, tries)) = waiting.pop() {
             if !paced.pace.turn_before(until).await {
                 // What AWS rejected or throttled before was not taken either.
                 submission.answers.extend(late(claims));
@@ -107,50 +112,38 @@ impl AwsMarketplace {
             }
             let (called, exchange) = call(&paced.client, connection, name, &claims).await;
             submission.exchanges.push(exchange);
-            if let Called::All(Answer::NotTaken { .. }) = &called {
-                paced.pace.throttled().await;
-            }
-            match called {
-                Called::Answered(answers) => {
-                    let (again, done): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, answer)| {
-                        tries < NOT_TAKEN_TRIES_MAX && matches!(answer, Answer::NotTaken { .. })
-                    });
-                    submission.answers.extend(done);
-                    if !again.is_empty() {
-                        tokio::time::sleep(pace::jittered(NOT_TAKEN_PAUSE, tries, &self.random)).await;
-                        waiting.push((
-                            again.into_iter().map(|(claim, _)| claim).collect(),
-                            tries.saturating_add(1),
-                        ));
-                    }
-                }
+            let answers: Vec<Answer> = match called {
+                Called::Answered(answers) => answers,
                 Called::Rejected { kind, message, aws_now } => {
-                    let mut claims = claims;
                     let second = claims.split_off(claims.len().div_ceil(2));
-                    if second.is_empty() {
-                        submission
-                            .answers
-                            .extend(claims.into_iter().map(|claim| culprit(claim, kind, &message, aws_now)));
-                    } else {
+                    if !second.is_empty() {
                         waiting.push((second, tries));
                         waiting.push((claims, tries));
+                        continue;
                     }
+                    let culprits = claims.iter().map(|claim| culprit(claim, kind, &message, aws_now));
+                    culprits.collect()
                 }
-                Called::All(Answer::NotTaken { .. }) if tries < NOT_TAKEN_TRIES_MAX => {
-                    tokio::time::sleep(pace::jittered(NOT_TAKEN_PAUSE, tries, &self.random)).await;
-                    waiting.push((claims, tries.saturating_add(1)));
+                Called::Throttled { reason } => {
+                    paced.pace.throttled().await;
+                    vec![Answer::NotTaken { reason }; claims.len()]
                 }
                 Called::All(answer) => {
-                    let refused = matches!(answer, Answer::ConnectionRefused { .. });
-                    submission
-                        .answers
-                        .extend(claims.into_iter().map(|claim| (claim, answer.clone())));
-                    if refused {
+                    if matches!(answer, Answer::ConnectionRefused { .. }) {
                         // The halves that still wait would meet the same refusal; nothing of them was sent since AWS rejected them.
-                        let rest = waiting.drain(..).flat_map(|(claims, _)| claims);
-                        submission.answers.extend(rest.map(|claim| (claim, answer.clone())));
+                        claims.extend(waiting.drain(..).flat_map(|(claims, _)| claims));
                     }
+                    vec![answer; claims.len()]
                 }
+            };
+            let goes_again = |answer: &Answer| tries < NOT_TAKEN_TRIES_MAX && matches!(answer, Answer::NotTaken { .. });
+            let answered = claims.into_iter().zip(answers);
+            let (again, done): (Vec<_>, Vec<_>) = answered.partition(|(_, answer)| goes_again(answer));
+            submission.answers.extend(done);
+            if !again.is_empty() {
+                tokio::time::sleep(jittered(NOT_TAKEN_PAUSE, tries, &self.random)).await;
+                let again = again.into_iter().map(|(claim, _)| claim).collect();
+                waiting.push((again, tries.saturating_add(1)));
             }
         }
         submission
@@ -158,17 +151,14 @@ impl AwsMarketplace {
 }
 
 /// A timestamp that AWS refuses although its hour is not over for AWS yet: our clock is ahead, and the entry waits.
-fn culprit(claim: Claim, kind: BadRecord, message: &str, aws_now: Option<Timestamp>) -> (Claim, Answer) {
-    let ahead = kind == BadRecord::Timestamp && aws_now.is_some_and(|aws_now| claim.entry().hour.start() > aws_now);
-    let answer = if ahead {
-        Answer::AheadOfAws
-    } else {
-        Answer::BadRecord {
-            kind,
-            message: message.to_owned(),
-        }
-    };
-    (claim, answer)
+fn culprit(claim: &Claim, kind: BadRecord, message: &str, aws_now: Option<Timestamp>) -> Answer {
+    if kind == BadRecord::Timestamp && aws_now.is_some_and(|aws_now| claim.entry().hour.start() > aws_now) {
+        return Answer::AheadOfAws;
+    }
+    Answer::BadRecord {
+        kind,
+        message: message.to_owned(),
+    }
 }
 
 /// Nothing was sent, for a reason that holds for all.

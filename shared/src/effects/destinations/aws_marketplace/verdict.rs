@@ -1,24 +1,19 @@
 //! AWS's answer, read. Exhaustive where money is decided: what is not clearly an answer is unknown.
 
-use std::collections::BTreeMap;
-use std::error::Error;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_marketplacemetering::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_marketplacemetering::operation::batch_meter_usage::{BatchMeterUsageError, BatchMeterUsageOutput};
 use aws_sdk_marketplacemetering::types::{UsageRecord, UsageRecordResultStatus};
-use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::http::Response;
 use jiff::Timestamp;
 
 use super::Called;
 use crate::decisions::verdict::{Answer, BadRecord, ConnectionRefusal};
+use crate::effects::aws::signing::{Unsigned, chain, unsigned};
 use crate::effects::ledger::Claim;
 use crate::values::entry::Entry;
 use crate::values::usage_key::{Buyer, Customer};
-
-/// How the SDK begins to say that it waited for credentials in vain; the error has no public type.
-const IDENTITY_IS_LATE: &str = "identity resolver timed out";
 
 type CallError = SdkError<BatchMeterUsageError, Response>;
 
@@ -36,13 +31,14 @@ pub(super) fn read(
     }
 }
 
-fn answers(output: &BatchMeterUsageOutput, claims: &[Claim]) -> Vec<(Claim, Answer)> {
-    let results: BTreeMap<RecordName, _> = output
-        .results()
-        .iter()
-        .filter_map(|result| Some((record_name(result.usage_record()?), result)))
-        .collect();
-    let unprocessed: Vec<RecordName> = output.unprocessed_records().iter().map(record_name).collect();
+/// The answers, in the order of the claims.
+fn answers(output: &BatchMeterUsageOutput, claims: &[Claim]) -> Vec<Answer> {
+    let mut results: BTreeMap<RecordName, _> = BTreeMap::new();
+    for result in output.results() {
+        let names = result.usage_record().into_iter().flat_map(record_names);
+        results.extend(names.map(|name| (name, result)));
+    }
+    let unprocessed: BTreeSet<RecordName> = output.unprocessed_records().iter().flat_map(record_names).collect();
     let answer = |claim: &Claim| {
         let name = entry_name(claim.entry());
         let Some(result) = results.get(&name) else {
@@ -81,21 +77,22 @@ fn answers(output: &BatchMeterUsageOutput, claims: &[Claim]) -> Vec<(Claim, Answ
             },
         }
     };
-    claims.iter().map(|claim| (claim.clone(), answer(claim))).collect()
+    claims.iter().map(answer).collect()
 }
 
-fn record_name(record: &UsageRecord) -> RecordName {
-    let customer = record
-        .customer_aws_account_id()
-        .filter(|id| !id.is_empty())
-        .unwrap_or_else(|| record.customer_identifier());
-    let license = record.license_arn().unwrap_or_default();
-    (
-        customer.to_owned(),
-        license.to_owned(),
-        record.dimension().to_owned(),
-        record.timestamp().secs(),
-    )
+//= https://docs.aws.amazon.com/marketplace/latest/userguide/saas-code-examples.html
+//# an answer may name the buyer by CustomerIdentifier and CustomerAWSAccountId, whichever of them the request had
+fn record_names(record: &UsageRecord) -> impl Iterator<Item = RecordName> {
+    let customers = [Some(record.customer_identifier()), record.customer_aws_account_id()];
+    let customers = customers.into_iter().flatten().filter(|customer| !customer.is_empty());
+    customers.map(|customer| {
+        (
+            customer.to_owned(),
+            record.license_arn().unwrap_or_default().to_owned(),
+            record.dimension().to_owned(),
+            record.timestamp().secs(),
+        )
+    })
 }
 
 fn entry_name(entry: &Entry) -> RecordName {
@@ -161,7 +158,7 @@ fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
         "InvalidLicenseException" => rejected(BadRecord::License),
         "InvalidTagException" | "InvalidUsageAllocationsException" => rejected(BadRecord::Tag),
         "ThrottlingException" | "TooManyRequestsException" | "RequestLimitExceeded" | "SlowDown" => {
-            Called::All(Answer::NotTaken { reason: message })
+            Called::Throttled { reason: message }
         }
         "InvalidProductCodeException" => connection(ConnectionRefusal::Product),
         "DisabledApiException"
@@ -179,7 +176,7 @@ fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
         | "MissingAuthenticationTokenException"
         | "OptInRequired"
         | "NotAuthorized" => connection(ConnectionRefusal::Access),
-        _ if status == 429 => Called::All(Answer::NotTaken { reason: message }),
+        _ if status == 429 => Called::Throttled { reason: message },
         _ if status == 401 || status == 403 => connection(ConnectionRefusal::Access),
         // InternalServiceErrorException is one of these whatever its status is.
         _ if status >= 500
@@ -193,51 +190,69 @@ fn refusal(error: &CallError, aws_now: Option<Timestamp>) -> Called {
     }
 }
 
-/// Why a call could not be signed, so that nothing was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unsigned {
-    /// AWS cannot be asked for the role now, which says nothing about the connection.
-    ForNow,
-    /// AWS refuses the role.
-    Refused,
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-/// Whether a call failed because it could not be signed, and why; `None`: it was signed.
-pub(crate) fn unsigned(error: &(dyn Error + 'static)) -> Option<Unsigned> {
-    let causes = || causes(error);
-    let is_late = causes().any(|cause| {
-        matches!(cause.downcast_ref(), Some(CredentialsError::ProviderTimedOut(_)))
-            || cause.to_string().starts_with(IDENTITY_IS_LATE)
-    });
-    if !is_late && !causes().any(|cause| cause.is::<CredentialsError>()) {
-        return None;
+    use aws_credential_types::provider::error::CredentialsError;
+    use aws_sdk_marketplacemetering::error::{ConnectorError, ErrorMetadata};
+    use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    fn response(status: u16) -> Response {
+        Response::new(status.try_into().unwrap(), SdkBody::empty())
     }
-    let mut assuming = causes().filter_map(|cause| cause.downcast_ref::<SdkError<AssumeRoleError, Response>>());
-    Some(match is_late || assuming.any(passes) {
-        true => Unsigned::ForNow,
-        false => Unsigned::Refused,
-    })
-}
 
-/// An error, and what is behind it.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause| (*cause).source())
-}
-
-/// Whether STS may answer otherwise in a moment.
-fn passes(error: &SdkError<AssumeRoleError, Response>) -> bool {
-    match error {
-        SdkError::ServiceError(service) => {
-            let status = service.raw().status().as_u16();
-            status >= 500 || status == 429 || service.err().code().is_some_and(|code| code.contains("Throttl"))
-        }
-        _ => true,
+    fn code(code: &str) -> ErrorMetadata {
+        ErrorMetadata::builder().code(code).build()
     }
-}
 
-/// An error and its causes in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut said: Vec<String> = causes(error).map(ToString::to_string).collect();
-    said.dedup();
-    said.join(": ")
+    /// What metering says of a call.
+    fn said(name: &str, status: u16) -> CallError {
+        CallError::service_error(BatchMeterUsageError::generic(code(name)), response(status))
+    }
+
+    /// A call that there were no credentials for.
+    fn without(credentials: CredentialsError) -> CallError {
+        CallError::dispatch_failure(ConnectorError::other(credentials.into(), None))
+    }
+
+    /// What STS says of the role.
+    fn sts(name: &str, status: u16) -> CredentialsError {
+        let error = AssumeRoleError::generic(code(name));
+        CredentialsError::provider_error(SdkError::service_error(error, response(status)))
+    }
+
+    #[test]
+    fn a_call_is_throttled_only_if_metering_says_so() {
+        let check = |error: CallError, expect: fn(&Called) -> bool| {
+            let called = refusal(&error, None);
+            assert!(expect(&called), "{error:?}\n{called:?}");
+        };
+        let throttled = |called: &Called| matches!(called, Called::Throttled { .. });
+        check(said("ThrottlingException", 400), throttled);
+        check(said("TooManyRequestsException", 429), throttled);
+        check(said("Unheard", 429), throttled);
+        // Metering was never asked, so it throttled nothing.
+        let not_taken = |called: &Called| matches!(called, Called::All(Answer::NotTaken { .. }));
+        check(without(sts("Throttling", 400)), not_taken);
+        check(without(sts("ServiceUnavailable", 503)), not_taken);
+        let late = CredentialsError::provider_timed_out(Duration::from_secs(5));
+        check(without(late), not_taken);
+        let refused = |called: &Called| {
+            matches!(
+                called,
+                Called::All(Answer::ConnectionRefused {
+                    kind: ConnectionRefusal::Access,
+                    ..
+                })
+            )
+        };
+        check(without(sts("AccessDenied", 403)), refused);
+        check(said("InternalServiceErrorException", 500), |called| {
+            matches!(called, Called::All(Answer::Unknown { .. }))
+        });
+    }
 }
