@@ -17,7 +17,7 @@ use crate::values::ids::{BillId, ConfigurationId, OrganizationId, RunId};
 const REMOVALS_AT_ONCE_MAX: usize = 16;
 
 /// One thing that a run waits for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Awaited {
     /// That it is enabled, connected, changed or deleted.
     Configuration(ConfigurationId),

@@ -15,12 +15,18 @@ fn entry(hour: &str, quantity: i64, state: &'static str) -> (String, i64, &'stat
     (hour.to_owned(), quantity, state)
 }
 
+/// A seller whose account is mapped to a buyer, by this mapping.
+async fn mapped_to(customer: &str) -> (Scene, String) {
+    let mut scene = Scene::start().await;
+    scene.configuration = scene.configure(per_bill()).await;
+    let mapping = scene.map("Account", ACME, "Customer", customer).await;
+    (scene, mapping)
+}
+
 #[tokio::test]
 async fn a_buyer_never_accepted_is_tried_once_more_then_blocked_and_a_mapping_update_brings_the_money() {
     for occupies in [false, true] {
-        let mut scene = Scene::start().await;
-        scene.configuration = scene.configure(per_bill()).await;
-        let mapping = scene.map("Account", ACME, "Customer", ACME_AWS_ACCOUNT).await;
+        let (mut scene, mapping) = mapped_to(ACME_AWS_ACCOUNT).await;
         scene.switch(json!({ "refusedCustomerOccupiesHour": occupies }));
         scene.subscribed(ACME_AWS_ACCOUNT, false);
         scene.bill(&bill("june", ACME, 1).of("101.03")).await;
@@ -175,9 +181,7 @@ async fn a_buyer_who_left_within_the_hour_is_claimed_once_in_the_latest_free_hou
 #[tokio::test]
 async fn a_buyer_whose_earlier_hour_is_refused_too_is_blocked() {
     for occupies in [false, true] {
-        let mut scene = Scene::start().await;
-        scene.configuration = scene.configure(per_bill()).await;
-        let mapping = scene.map("Account", ACME, "Customer", ACME_AWS_ACCOUNT).await;
+        let (mut scene, mapping) = mapped_to(ACME_AWS_ACCOUNT).await;
         scene.switch(json!({ "refusedCustomerOccupiesHour": occupies }));
         scene.bill(&bill("june", ACME, 1).of("101.03")).await;
         scene.until("2025-06-10T11:02:00Z").await;
@@ -204,9 +208,7 @@ async fn a_buyer_whose_earlier_hour_is_refused_too_is_blocked() {
 #[tokio::test]
 async fn what_is_mended_between_the_two_refusals_is_taken_before_the_second() {
     for second in ["101.03", "103.07"] {
-        let mut scene = Scene::start().await;
-        scene.configuration = scene.configure(per_bill()).await;
-        let mapping = scene.map("Account", ACME, "Customer", "999988887777").await;
+        let (mut scene, mapping) = mapped_to("999988887777").await;
         scene.subscribed("999988887777", false);
         scene.bill(&bill("june", ACME, 1).of("101.03")).await;
         scene.bill(&bill("june", ACME, 2).of(second)).await;

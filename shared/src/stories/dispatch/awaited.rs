@@ -1,6 +1,6 @@
 //! What a run waits for. Whoever makes, changes or takes away such a thing sends the runs that wait for it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::DispatchError;
 use super::batch::{Batch, Draft, KeyDraft, RunDraft};
@@ -100,7 +100,9 @@ pub(super) async fn cease(batch: &Batch<'_>, origin: &Origin) -> Result<(), Stor
         return Ok(());
     };
     let Origin { bill, run, .. } = origin;
-    for awaited in lifters(&manifest, &origin.configuration).into_values().flatten() {
+    // Most of them are the same for every key.
+    let lifters = lifters(&manifest, &origin.configuration).into_values().flatten();
+    for awaited in lifters.collect::<BTreeSet<_>>() {
         let waiting = &batch.outbill.waiting;
         waiting.remove(&bill.organization, &awaited, &bill.bill, run).await?;
     }
